@@ -1,0 +1,180 @@
+"""Problems: the built-in column arithmetic, JSONL files, and the prompts they become.
+
+What it teaches: what a *latent* ability looks like.  The base model learned from annotators who write
+column arithmetic but forget most carries (`solution(..., forget=0.6)`): it knows how to carry and seldom
+does.  RLVR cannot teach what is never sampled; it makes the rare right way the usual one.
+
+    478+365=  ->  8+5=13,7+6+1=14,4+3+1=8#843      columns from the right, then the answer
+    523-178=  ->  13-8=5,12-7-1=4,5-1-1=3#345      a forgotten carry or borrow leaves out the +1 or -1
+
+Where it stands: the distribution of x in every formula.  A pool holds what real pools hold, mostly
+problems that teach nothing: some always solved ("plain"), some never ("product"), few in between ("carry").
+
+Try changing first: `MIX`, the shares of the pool; what does each selector do at 2% "carry"?
+"""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FORGET = 0.6  # how often the annotators of the base model's training data forget a carry
+MIX = {"plain": 0.5, "carry": 0.1, "product": 0.4}  # a pool: solved, learnable, impossible
+HELDOUT_MIX = {"plain": 0.2, "carry": 0.8}  # what "held-out accuracy" is measured on
+
+
+class DataError(ValueError):
+    """Problems or prompts that cannot be used; the message is one line and names file and line."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question, its gold answer, and the kind that figures group it by ("" where unknown)."""
+
+    text: str
+    answer: str
+    kind: str = ""
+
+
+# --------------------------------------------------------------------------- column arithmetic
+
+
+def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 0.0) -> str:
+    """The written working and answer of a+b, or of a-b for a >= b; each carry forgotten at random."""
+    sign = {"+": 1, "-": -1}[op]
+    width = max(len(str(a)), len(str(b)))
+    columns, digits, carry = [], [], 0
+    for place in range(width):
+        x, y = a // 10**place % 10, b // 10**place % 10
+        total = x + sign * (y + carry)
+        if total < 0:  # borrow ten from the next column
+            x, total = x + 10, total + 10
+            owed = 1
+        else:
+            owed = int(sign > 0 and total >= 10)
+        columns.append(f"{x}{op}{y}{f'{op}1' if carry else ''}={total}")
+        last = place == width - 1
+        digits.append(str(total if last else total % 10))
+        carry = int(owed and rng.random() >= forget)
+    answer = int("".join(reversed(digits)))
+    return ",".join(columns) + f"#{answer}"
+
+
+def n_carries(a: int, op: str, b: int) -> int:
+    """How many carries or borrows must be remembered (one out of the last column is just written)."""
+    width = max(len(str(a)), len(str(b)))
+    lower = [10**place for place in range(1, width)]
+    if op == "+":
+        return sum(a % power + b % power >= power for power in lower)
+    return sum(a % power < b % power for power in lower)
+
+
+def is_heldout(a: int, op: str, b: int) -> bool:
+    """A fixed tenth of all problems, never trained on; a+b and b+a fall on the same side."""
+    first, second = (a, b) if op == "-" else sorted((a, b))
+    return zlib.crc32(f"{first}{op}{second}".encode()) % 10 == 0
+
+
+def random_operands(rng: np.random.Generator, op: str) -> tuple[int, int]:
+    """Two numbers of two or three digits each; the larger first where they are subtracted."""
+    a, b = (int(rng.integers(10 ** (d - 1), 10**d)) for d in rng.integers(2, 4, size=2))
+    return (max(a, b), min(a, b)) if op == "-" else (a, b)
+
+
+def arithmetic_problem(rng: np.random.Generator, kind: str, heldout: bool) -> Problem:
+    """One problem of a kind of `MIX`, from the held-out tenth or from the rest."""
+    while True:
+        op = "*" if kind == "product" else str(rng.choice(["+", "-"]))
+        a, b = random_operands(rng, op)
+        right_kind = op == "*" or (n_carries(a, op, b) > 0) == (kind == "carry")
+        if right_kind and is_heldout(a, op, b) == heldout:
+            answer = {"+": a + b, "-": a - b, "*": a * b}[op]
+            return Problem(f"{a}{op}{b}=", str(answer), kind)
+
+
+def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False) -> list[Problem]:
+    """n different problems in the shares of `MIX` (or `HELDOUT_MIX`), in random order."""
+    mix = HELDOUT_MIX if heldout else MIX
+    counts = {kind: round(share * n) for kind, share in mix.items()}
+    counts["carry"] += n - sum(counts.values())  # what rounding left
+    problems: dict[str, Problem] = {}  # by text: no problem twice
+    for kind, count in counts.items():
+        wanted = len(problems) + count
+        while len(problems) < wanted:
+            problem = arithmetic_problem(rng, kind, heldout)
+            problems[problem.text] = problem
+    return [list(problems.values())[i] for i in rng.permutation(n)]
+
+
+# --------------------------------------------------------------------------- problems from a file
+
+
+def load_jsonl(path: str | Path) -> list[Problem]:
+    """Problems from lines like {"problem": ..., "answer": ..., "kind": ...}; `kind` may be left out.
+
+    `DataError` names the file and the line of whatever is malformed, and an empty file.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    problems = [
+        _parse_line(line, f"{path}:{number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not problems:
+        raise DataError(f"{path}: holds no problems; give one JSON object a line")
+    return problems
+
+
+def _parse_line(line: str, where: str) -> Problem:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: not a JSON object")
+    problem, answer, kind = (record.get(key, "") for key in ("problem", "answer", "kind"))
+    if not isinstance(problem, str) or not problem.strip():
+        raise DataError(f"{where}: 'problem' must be a text that is not empty")
+    is_number = isinstance(answer, (int, float)) and not isinstance(answer, bool)
+    if not (isinstance(answer, str) or is_number) or not str(answer).strip():
+        raise DataError(f"{where}: 'answer' must be a text or a number that is not empty")
+    return Problem(problem, str(answer), str(kind))
+
+
+# --------------------------------------------------------------------------- prompts and tokens
+
+
+def load_tokenizer(folder: str | Path):
+    """The checkpoint's own tokenizer; code in the folder is never run."""
+    from transformers import AutoTokenizer  # slow to import, and not needed to make problems
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises plain Exception on a broken file
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
+
+
+def prompt_ids(tokenizer, template: str, problem: Problem) -> list[int]:
+    """Tokens of the prompt: the problem in place of `{problem}`, or as one turn of a "chat".
+
+    A tokenizer that begins texts with a BOS token does so once, also where the text already has it.
+    """
+    if template == "chat":
+        if not tokenizer.chat_template:
+            raise DataError("template 'chat': this tokenizer has no chat template; use '{problem}'")
+        turn = [{"role": "user", "content": problem.text}]
+        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    else:
+        text = template.replace("{problem}", problem.text)
+    has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    try:
+        return tokenizer.encode(text, add_special_tokens=not has_bos)
+    except Exception as error:  # as above: a character that is not in the vocabulary
+        raise DataError(f"the tokenizer cannot encode {text!r} ({error})") from error

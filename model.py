@@ -1,0 +1,463 @@
+"""The policy: one decoder-only transformer that reads Qwen2, Qwen3 and Llama checkpoints.
+
+What it teaches: how little separates these families.  All are embedding -> N x (RMSNorm, attention,
+RMSNorm, SwiGLU) -> RMSNorm -> head; they differ in four switches (`ModelConfig`): biases on
+the projections, an RMSNorm on each query and key head, the rotary scaling, and a tied head.
+
+Where it stands: pi_theta in every formula of the project.  `rollout.py` samples from it through the
+`KVCache`; `train.py` differentiates its log-probabilities; `warmup.py` pretrains the small one.
+
+Try changing first: `n_kv_heads` in a small configuration (how much does the cache shrink, what does
+it cost in accuracy?), or delete the rotation of the keys and watch the model lose track of order.
+
+Modules carry the names that Hugging Face gives their weights, so that `state_dict()` is the
+checkpoint format and loading needs no table of renames.
+
+Shapes: B rows, T tokens, C hidden size, H query heads, K key/value heads, D head size, V vocabulary,
+S keys in sight (cached and new).
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FAMILIES = ("qwen2", "qwen3", "llama")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read as it stands; the message is one line and names the file."""
+
+
+# --------------------------------------------------------------------------- configuration
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the transformer needs to know of a Hugging Face `config.json`."""
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    mlp_size: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    norm_eps: float
+    rope: dict  # rope_type, rope_theta and, for linear and llama3, their factors
+    qkv_bias: bool
+    out_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    tied: bool
+
+    @classmethod
+    def from_hf(cls, hf: dict, source: str = "config.json") -> "ModelConfig":
+        """Read a `config.json` of transformers 4 or 5; `CheckpointError` names what is unsupported."""
+
+        def get(key: str, kind: type, *default):
+            value = hf.get(key)
+            if value is None and default:
+                return default[0]
+            wrong_kind = not isinstance(value, (int, float) if kind is float else kind)
+            if wrong_kind or (kind is not bool and (isinstance(value, bool) or value <= 0)):
+                expected = "true or false" if kind is bool else f"a positive {kind.__name__}"
+                raise CheckpointError(f"{source}: '{key}' must be {expected}, not {value!r}")
+            return value
+
+        family = hf.get("model_type")
+        if family not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise CheckpointError(f"{source}: model_type {family!r} is not supported ({known} are)")
+        if hf.get("hidden_act", "silu") != "silu":
+            raise CheckpointError(f"{source}: hidden_act {hf['hidden_act']!r} is not supported")
+        sliding = "sliding_attention" in (hf.get("layer_types") or [])
+        if sliding or hf.get("use_sliding_window"):
+            raise CheckpointError(f"{source}: sliding-window attention is not supported")
+
+        n_heads = get("num_attention_heads", int)
+        hidden_size = get("hidden_size", int)
+        attention_bias = get("attention_bias", bool, False)
+        config = cls(
+            family=family,
+            vocab_size=get("vocab_size", int),
+            hidden_size=hidden_size,
+            mlp_size=get("intermediate_size", int),
+            n_layers=get("num_hidden_layers", int),
+            n_heads=n_heads,
+            n_kv_heads=get("num_key_value_heads", int, n_heads),
+            head_dim=get("head_dim", int, 128 if family == "qwen3" else hidden_size // n_heads),
+            norm_eps=get("rms_norm_eps", float, 1e-6),
+            rope=_read_rope(hf, source),
+            qkv_bias=True if family == "qwen2" else attention_bias,
+            out_bias=False if family == "qwen2" else attention_bias,
+            mlp_bias=get("mlp_bias", bool, False) if family == "llama" else False,
+            qk_norm=family == "qwen3",
+            tied=get("tie_word_embeddings", bool, False),
+        )
+        if config.n_heads % config.n_kv_heads or config.head_dim % 2:
+            raise CheckpointError(
+                f"{source}: {config.n_heads} heads do not divide over {config.n_kv_heads} "
+                f"key/value heads, or head size {config.head_dim} is odd"
+            )
+        return config
+
+
+def _read_rope(hf: dict, source: str) -> dict:
+    # transformers 5 writes one dict `rope_parameters`; 4 wrote `rope_theta` and, apart, `rope_scaling`
+    rope = dict(hf.get("rope_parameters") or hf.get("rope_scaling") or {})
+    rope.setdefault("rope_theta", hf.get("rope_theta") or 10000.0)
+    rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
+    needed = {
+        "default": [],
+        "linear": ["factor"],
+        "llama3": ["factor", "low_freq_factor", "high_freq_factor",
+                   "original_max_position_embeddings"],
+    }  # fmt: skip
+    if rope["rope_type"] not in needed:
+        raise CheckpointError(f"{source}: rope_type {rope['rope_type']!r} is not supported")
+    if hf.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise CheckpointError(f"{source}: partial_rotary_factor is not supported")
+    for key in ["rope_theta", *needed[rope["rope_type"]]]:
+        if not isinstance(rope.get(key), (int, float)) or rope[key] <= 0:
+            raise CheckpointError(f"{source}: rope '{key}' must be a positive number")
+    return rope
+
+
+# --------------------------------------------------------------------------- rotary positions
+
+
+def rope_frequencies(config: ModelConfig) -> Tensor:
+    """Angular speed of each pair of head dimensions, (D/2,), float32 (RoFormer, arXiv 2104.09864).
+
+    theta_i = base^(-2i/D).  "linear" slows every pair by `factor`; "llama3" slows only the pairs whose
+    wavelength is long beside the original context, with a smooth passage (Llama 3.1).
+    """
+    D, rope = config.head_dim, config.rope
+    pair = torch.arange(0, D, 2, device="cpu", dtype=torch.float32)  # (D/2,)
+    frequency = 1.0 / rope["rope_theta"] ** (pair / D)
+    if rope["rope_type"] == "linear":
+        return frequency / rope["factor"]
+    if rope["rope_type"] == "llama3":
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        turns = rope["original_max_position_embeddings"] * frequency / (2 * math.pi)
+        keep = ((turns - low) / (high - low)).clamp(0, 1)  # 1: a fast pair, left alone
+        return keep * frequency + (1 - keep) * frequency / rope["factor"]
+    return frequency
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x_i, x_{i+D/2}) by its angle; x is (B, heads, T, D), cos and sin (..., T, D)."""
+    first, second = x.chunk(2, dim=-1)  # (B, heads, T, D/2) each
+    return (x * cos + torch.cat((-second, first), dim=-1) * sin).type_as(x)
+
+
+# --------------------------------------------------------------------------- the cache
+
+
+class KVCache:
+    """Keys and values of every layer for B rows of at most `max_len` tokens, allocated once.
+
+    All rows have the same `length`.  Prompts of unequal length are padded on the *left*: row b is
+    real from column `start[b]` on, so that its positions count from there and its pads are never seen.
+    """
+
+    def __init__(self, config: ModelConfig, rows: int, max_len: int, *, device, dtype, start=None):
+        shape = (config.n_layers, rows, config.n_kv_heads, max_len, config.head_dim)
+        self.k = torch.empty(shape, device=device, dtype=dtype)  # (layers, B, K, max_len, D)
+        self.v = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0  # tokens already cached
+        self.start: Tensor | None = start  # (B,) or None where no row is padded
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append (B, K, T, D) to a layer and return all that it holds, (B, K, S, D)."""
+        end = self.length + k.shape[2]
+        if end > self.k.shape[3]:
+            raise ValueError(f"the cache holds {self.k.shape[3]} tokens a row; {end} were asked for")
+        self.k[layer, :, :, self.length : end] = k
+        self.v[layer, :, :, self.length : end] = v
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+    def expand(self, n: int) -> "KVCache":
+        """Copy the one cached row to n rows: how a prompt is read once for a whole group."""
+        wide = object.__new__(KVCache)
+        wide.length, wide.start = self.length, None
+        for name in ("k", "v"):
+            narrow = getattr(self, name)  # (layers, 1, K, max_len, D)
+            layers, _, *rest = narrow.shape
+            fresh = narrow.new_empty((layers, n, *rest))
+            fresh[:, :, :, : self.length] = narrow[:, :, :, : self.length]
+            setattr(wide, name, fresh)
+        return wide
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows alone, (n,) indices in rising order; the others are forgotten."""
+        n, filled = len(rows), slice(0, self.length)
+        for name in ("k", "v"):
+            full = getattr(self, name)
+            full[:, :n, :, filled] = full[:, rows, :, filled]  # the right side is a copy: safe in place
+            setattr(self, name, full[:, :n])
+        if self.start is not None:
+            self.start = self.start[rows]
+
+
+# --------------------------------------------------------------------------- the network
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight, over the last dimension (arXiv 1910.07467, eq. 4)."""
+
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Causal attention in which groups of H/K query heads share a key/value head (arXiv 2305.13245)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        C, D, bias = config.hidden_size, config.head_dim, config.qkv_bias
+        H, K = config.n_heads, config.n_kv_heads
+        self.heads, self.kv_heads, self.head_dim = H, K, D
+        self.q_proj = nn.Linear(C, H * D, bias=bias)
+        self.k_proj = nn.Linear(C, K * D, bias=bias)
+        self.v_proj = nn.Linear(C, K * D, bias=bias)
+        self.o_proj = nn.Linear(H * D, C, bias=config.out_bias)
+        if config.qk_norm:  # Qwen3
+            self.q_norm = RMSNorm(D, config.norm_eps)
+            self.k_norm = RMSNorm(D, config.norm_eps)
+
+    def forward(self, x, cos, sin, mask, cache: KVCache | None, layer: int) -> Tensor:
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, self.heads, self.head_dim)  # (B, T, H, D)
+        k = self.k_proj(x).view(B, T, self.kv_heads, self.head_dim)  # (B, T, K, D)
+        v = self.v_proj(x).view(B, T, self.kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
+        if hasattr(self, "q_norm"):
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q.transpose(1, 2), cos, sin)  # (B, H, T, D)
+        k = rotate(k.transpose(1, 2), cos, sin)  # (B, K, T, D)
+        if cache is not None:
+            k, v = cache.write(layer, k, v)  # (B, K, S, D)
+        # softmax(q k' / sqrt(D)) v.  Without a mask there are two cases: T = S, causal from the corner,
+        # and T = 1, one query that may see every key.
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1,
+            enable_gqa=self.heads != self.kv_heads,
+        )  # (B, H, T, D)  # fmt: skip
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # (B, T, C)
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x)) (arXiv 2002.05202, eq. 6)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        C, M, bias = config.hidden_size, config.mlp_size, config.mlp_bias
+        self.gate_proj = nn.Linear(C, M, bias=bias)
+        self.up_proj = nn.Linear(C, M, bias=bias)
+        self.down_proj = nn.Linear(M, C, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """One pre-norm layer: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x, cos, sin, mask, cache: KVCache | None, layer: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache, layer)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """A causal language model; `hf_config` is the `config.json` it came with, kept to be saved again."""
+
+    def __init__(self, hf_config: dict, source: str = "config.json"):
+        super().__init__()
+        config = ModelConfig.from_hf(hf_config, source)
+        self.hf_config, self.config = hf_config, config
+        self.model = nn.ModuleDict(
+            {
+                "embed_tokens": nn.Embedding(config.vocab_size, config.hidden_size),
+                "layers": nn.ModuleList(Block(config) for _ in range(config.n_layers)),
+                "norm": RMSNorm(config.hidden_size, config.norm_eps),
+            }
+        )
+        if not config.tied:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.register_buffer("frequencies", rope_frequencies(config), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.frequencies.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model["embed_tokens"].weight.dtype
+
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, last_only=False) -> Tensor:
+        """Logits of the next token, (B, T) -> (B, T, V); with `last_only` just the last, (B, 1, V).
+
+        With a cache the tokens stand after those already in it, and are added to it.
+        """
+        h = self.hidden(tokens, cache)
+        return self.head(h[:, -1:] if last_only else h)
+
+    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What the head reads, (B, T) -> (B, T, C): for losses that never hold all the logits at once."""
+        T = tokens.shape[1]
+        positions, mask = _positions_and_mask(T, cache, tokens.device)
+        angles = positions[..., None] * self.frequencies  # (T, D/2), or (B, 1, T, D/2) when padded
+        angles = torch.cat((angles, angles), dim=-1)  # (..., T, D)
+        cos, sin = angles.cos(), angles.sin()
+        x = self.model["embed_tokens"](tokens)  # (B, T, C)
+        for layer, block in enumerate(self.model["layers"]):
+            x = block(x, cos, sin, mask, cache, layer)
+        if cache is not None:
+            cache.length += T
+        return self.model["norm"](x)
+
+    def head(self, h: Tensor) -> Tensor:
+        """Logits from hidden states, (..., C) -> (..., V)."""
+        weight = self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
+        return F.linear(h, weight)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`, which transformers loads as they are."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        hf = {key: value for key, value in self.hf_config.items() if key != "torch_dtype"}
+        hf["dtype"] = str(self.dtype).removeprefix("torch.")
+        (folder / "config.json").write_text(json.dumps(hf, indent=2) + "\n")
+        weights = {name: w.detach().cpu().contiguous() for name, w in self.state_dict().items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _positions_and_mask(T: int, cache: KVCache | None, device) -> tuple[Tensor, Tensor | None]:
+    """Positions (T,) or (B, 1, T), and who sees whom, (T, S) or (B, 1, T, S); None where SDPA knows."""
+    before = 0 if cache is None else cache.length
+    columns = torch.arange(before + T, device=device)  # (S,)
+    queries = columns[before:]  # (T,)
+    start = None if cache is None else cache.start
+    if start is None and (before == 0 or T == 1):
+        return queries, None
+    # SDPA's is_causal counts from the top left corner, which is wrong for T < S: say it in full
+    mask = columns <= queries[:, None]  # (T, S)
+    if start is None:
+        return queries, mask
+    start = start[:, None, None, None]  # (B, 1, 1, 1)
+    # a pad may look at pads: a softmax over nothing would be NaN, and NaN * 0 is NaN in later layers
+    mask = mask & ((columns >= start) | (queries[:, None] < start))  # (B, 1, T, S)
+    return (queries - start[..., 0]).clamp(min=0), mask  # (B, 1, T)
+
+
+# --------------------------------------------------------------------------- weights from a folder
+
+
+def load(folder_or_hub_id: str | Path, device="cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+    """A checkpoint of the Hugging Face form: `config.json` and `*.safetensors`, in shards or not.
+
+    Every tensor must be there with its shape and no other may be: anything else is a `CheckpointError`
+    whose one line names the file and the tensor.  Pickled weights and code in the folder are never read.
+    """
+    folder = find_folder(folder_or_hub_id)
+    hf_config = read_json(folder / "config.json")
+    with torch.device("meta"):  # shapes first, memory only for what the files hold
+        model = Transformer(hf_config, source=str(folder / "config.json"))
+    expected = model.state_dict()
+    weights: dict[str, Tensor] = {}
+    for path in _weight_files(folder):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (safe_open is no dict)
+                    if name not in expected:
+                        _refuse_unless_redundant(name, model.config, path)
+                        continue
+                    shape, wanted = file.get_slice(name).get_shape(), list(expected[name].shape)
+                    if shape != wanted:
+                        raise CheckpointError(f"{path}: {name} has shape {shape}, not {wanted}")
+                    weights[name] = file.get_tensor(name).to(device=device, dtype=dtype)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+    missing = sorted(expected.keys() - weights.keys())
+    if missing:
+        rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(f"{folder}: missing tensor {missing[0]}{rest}")
+    model.load_state_dict(weights, assign=True)
+    return model.to(device)
+
+
+def _refuse_unless_redundant(name: str, config: ModelConfig, path: Path) -> None:
+    # old checkpoints carry the rotary table, and some a copy of the tied head
+    if name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and config.tied):
+        return
+    raise CheckpointError(f"{path}: unexpected tensor {name}")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        if not (folder / "model.safetensors").exists():
+            raise CheckpointError(f"{folder}: no model.safetensors (pickled weights are not read)")
+        return [folder / "model.safetensors"]
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: no 'weight_map'")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index}: {name!r} is not the name of a safetensors file beside it")
+        if not (folder / name).exists():
+            raise CheckpointError(f"{folder / name}: missing, though the index names it")
+    return [folder / name for name in names]
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file, or a `CheckpointError` that names the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: not a JSON object")
+    return value
+
+
+def find_folder(folder_or_hub_id: str | Path) -> Path:
+    """The folder itself or, for `owner/name` on the Hugging Face hub, a downloaded copy of it."""
+    folder = Path(folder_or_hub_id)
+    if folder.is_dir():
+        return folder
+    name = str(folder_or_hub_id)
+    if name.count("/") != 1 or name.startswith((".", "/")) or name.endswith("/"):
+        raise CheckpointError(f"{name}: no such model folder (nor a hub id of the form owner/name)")
+    from huggingface_hub import snapshot_download  # comes with transformers; needed only here
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})"
+        ) from error

@@ -1,0 +1,202 @@
+"""Rollouts: sample G responses to one prompt, reading the prompt once.
+
+What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is prefilled a
+single time and its cache copied to the G rows; each further token costs one forward pass of one token
+a row; rows that have said a stop token leave the batch.
+
+Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  The log-probabilities
+recorded here are log pi_old in the ratio of `train.grpo_loss`, so they are those of the *whole*
+distribution at the sampling temperature, even where top-k or top-p cut its tail.
+
+Try changing first: `temperature` (0 is greedy: all G responses agree, no group is ever informative),
+or drop rows at every finish instead of at every halving and time it.
+
+One departure from the usual loop: each row of each step gets its own uniform number, dropped or not,
+so which tokens a row says never depends on when its neighbours finish.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model import KVCache, Transformer
+
+
+@dataclass
+class Group:
+    """n rollouts; response tokens stand in columns prompt_len.. and zeros after each response's end."""
+
+    tokens: Tensor  # (n, T) int64, prompt then response
+    prompt_len: int  # P, so that T = P + T_new
+    lengths: Tensor  # (n,) response tokens, the stop token counted
+    logprobs: Tensor  # (n, T_new) log-probability of each sampled token, 0 after the end
+    finished: Tensor  # (n,) True where a stop token ended it, False where the limit did
+
+    @property
+    def mask(self) -> Tensor:
+        """1.0 on response tokens, the stop token included, (n, T_new)."""
+        columns = torch.arange(self.logprobs.shape[1], device=self.lengths.device)
+        return (columns < self.lengths[:, None]).float()  # (n, T_new)
+
+    def responses(self) -> list[list[int]]:
+        """The token ids of each response, the stop token left off."""
+        rows = self.tokens[:, self.prompt_len :].tolist()
+        ends = (self.lengths - self.finished.long()).tolist()
+        return [row[:end] for row, end in zip(rows, ends, strict=True)]
+
+    def entropy(self) -> float:
+        """-mean log p of the sampled tokens, nats a token: a free Monte Carlo estimate of the entropy."""
+        return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
+
+
+@torch.no_grad()
+def generate(
+    model: Transformer,
+    prompt_ids: Sequence[int],
+    n: int,
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop_ids: Sequence[int],
+    generator: torch.Generator,
+) -> Group:
+    """Sample n responses to one prompt, prefilling it once.
+
+    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.  Raises ValueError on
+    an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
+    """
+    prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
+    cache = _new_cache(model, rows=1, max_len=prompt.shape[1] + max_new_tokens)
+    logits = model(prompt, cache, last_only=True)[:, -1]  # (1, V)
+    pick = _Sampler(temperature, top_k, top_p, generator, model.device)
+    cache, logits = cache.expand(n), logits.expand(n, -1)  # (n, V)
+    return _decode(model, cache, logits, prompt.expand(n, -1), pick, stop_ids, max_new_tokens)
+
+
+@torch.no_grad()
+def generate_batch(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop_ids: Sequence[int],
+    generator: torch.Generator,
+) -> Group:
+    """Sample one response to each of several prompts of any length (evaluation).
+
+    Prompts are padded on the left, with token 0, to the longest, P; otherwise as `generate`.
+    """
+    padded = _prompt_tensor(prompts, model)  # (B, P)
+    B, P = padded.shape
+    start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
+    cache = _new_cache(model, B, P + max_new_tokens, start if start.any() else None)
+    logits = model(padded, cache, last_only=True)[:, -1]  # (B, V)
+    pick = _Sampler(temperature, top_k, top_p, generator, model.device)
+    return _decode(model, cache, logits, padded, pick, stop_ids, max_new_tokens)
+
+
+def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Group:
+    """From the logits after the prompt to n finished rows: one token a live row and step."""
+    n, P = prompt.shape
+    if n < 1 or max_new_tokens < 1:
+        raise ValueError(f"n and max_new_tokens must be at least 1, not {n} and {max_new_tokens}")
+    check_stop_ids(stop_ids, model.config.vocab_size)
+    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=prompt.device)
+    tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
+    logprobs = torch.zeros(n, max_new_tokens, device=prompt.device)
+    lengths = prompt.new_full((n,), max_new_tokens)
+    finished = torch.zeros(n, dtype=torch.bool, device=prompt.device)
+    rows = torch.arange(n, device=prompt.device)  # (live,) which row of the output each cache row is
+
+    for t in range(max_new_tokens):
+        token, logprob = pick(logits, rows, n)  # (live,) each
+        tokens[rows, t], logprobs[rows, t] = token, logprob
+        ended = rows[torch.isin(token, stops)]
+        lengths[ended] = lengths[ended].clamp(max=t + 1)  # the first stop counts, not a later one
+        finished[ended] = True
+        n_alive = n - int(finished.sum())
+        if n_alive == 0 or t + 1 == max_new_tokens:
+            break
+        if 2 * n_alive <= len(rows):  # copying the cache costs, so drop in few large steps
+            keep = (~finished[rows]).nonzero()[:, 0]
+            cache.keep(keep)
+            rows, token = rows[keep], token[keep]
+        logits = model(token[:, None], cache)[:, -1]  # (live, V)
+
+    used = int(lengths.max())
+    after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
+    tokens = tokens[:, :used].masked_fill(after_end, 0)
+    return Group(
+        tokens=torch.cat((prompt, tokens), dim=1),  # (n, P + T_new)
+        prompt_len=P,
+        lengths=lengths,
+        logprobs=logprobs[:, :used].masked_fill(after_end, 0.0),
+        finished=finished,
+    )
+
+
+class _Sampler:
+    """Picks the next token of each live row; returns it and its log-probability at the temperature."""
+
+    def __init__(self, temperature, top_k, top_p, generator, device):
+        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+            raise ValueError(
+                f"need temperature >= 0, top_k >= 0 and 0 < top_p <= 1, "
+                f"not {temperature}, {top_k} and {top_p}"
+            )
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.generator, self.device = generator, device
+
+    def __call__(self, logits: Tensor, rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """(live, V) logits -> tokens (live,) and log-probabilities (live,)."""
+        scaled = logits.float() / (self.temperature or 1.0)  # bf16 is too coarse for a log-softmax
+        logp = scaled.log_softmax(dim=-1)  # (live, V)
+        if self.temperature == 0:
+            token = logp.argmax(dim=-1)  # (live,)
+        else:
+            # inverse transform: the first token whose cumulative probability exceeds u
+            cdf = self.truncate(logp).exp().cumsum(dim=-1, dtype=torch.float64)  # (live, V)
+            # one number for each of the n rows, live or not, so that dropping rows changes no token
+            u = torch.rand(n, dtype=torch.float64, device=self.device, generator=self.generator)
+            token = torch.searchsorted(cdf, u[rows, None] * cdf[:, -1:], right=True)[:, 0]
+        return token, logp.gather(1, token[:, None])[:, 0]
+
+    def truncate(self, logp: Tensor) -> Tensor:
+        """-inf outside the top k, then outside the nucleus (arXiv 1904.09751); (live, V) -> same."""
+        if 0 < self.top_k < logp.shape[-1]:
+            kth = logp.topk(self.top_k, dim=-1).values[:, -1:]  # (live, 1)
+            logp = logp.masked_fill(logp < kth, -torch.inf)
+        if self.top_p < 1:
+            ordered, order = logp.softmax(dim=-1).sort(dim=-1, descending=True)  # (live, V)
+            # a token stays while the mass before it is below top_p: the first one always does
+            outside = ordered.cumsum(dim=-1) - ordered >= self.top_p
+            logp = logp.masked_fill(outside.scatter(1, order, outside), -torch.inf)
+        return logp
+
+
+def check_stop_ids(stop_ids: Sequence[int], vocab_size: int) -> None:
+    """ValueError unless every stop id is a token of the vocabulary."""
+    for stop in stop_ids:
+        if not 0 <= stop < vocab_size:
+            raise ValueError(f"stop id {stop} is outside the vocabulary of {vocab_size} tokens")
+
+
+def _prompt_tensor(prompts: Sequence[Sequence[int]], model: Transformer) -> Tensor:
+    longest = max((len(p) for p in prompts), default=0)
+    if longest == 0 or min(len(p) for p in prompts) == 0:
+        raise ValueError("an empty prompt: there is nothing to continue")
+    padded = [[0] * (longest - len(p)) + list(p) for p in prompts]
+    return torch.tensor(padded, dtype=torch.long, device=model.device)  # (B, P)
+
+
+def _new_cache(model: Transformer, rows: int, max_len: int, start: Tensor | None = None) -> KVCache:
+    return KVCache(
+        model.config, rows, max_len, device=model.device, dtype=model.dtype, start=start
+    )
