@@ -364,14 +364,22 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
 class Log:
     """Counts what a run costs, times its parts, writes `metrics.jsonl` and moves the progress bar."""
 
-    def __init__(self, out: Path, n_steps: int, pool: list[Problem], accuracy: float):
-        self.n_steps, self.pool, self.accuracy = n_steps, pool, accuracy
+    def __init__(self, out: Path, n_steps: int, pool: list[Problem]):
+        self.n_steps, self.pool = n_steps, pool
+        self.before: dict = {}  # the evaluation before the first step, and the last one
+        self.last: dict = {}
         self.rollouts = self.tokens = self.updates = self.informative = self.evaluated_at = 0
         self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0}
         self.written = dict(self.seconds)  # what earlier lines have told of
-        self.started = time.perf_counter()
         self.file = (out / "metrics.jsonl").open("x", encoding="utf-8")
         self.bar = tqdm(total=n_steps, desc="training", mininterval=0.2, dynamic_ncols=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+        self.file.close()
 
     @contextmanager
     def clock(self, part: str):
@@ -380,7 +388,8 @@ class Log:
         self.seconds[part] += time.perf_counter() - start
 
     def count(self, groups: list[Group], informative: list[int]) -> None:
-        self.rollouts += sum(len(g.lengths) for g in groups)
+        self.group_size = len(groups[0].lengths)
+        self.rollouts += len(groups) * self.group_size
         self.tokens += sum(int(g.lengths.sum()) for g in groups)
         self.informative += len(informative)
 
@@ -405,28 +414,29 @@ class Log:
         }  # fmt: skip
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
-        self.accuracy = result.get("accuracy", self.accuracy)
+        self.last = result or self.last
         problem, right = self.pool[picks[0]].text, sum(rewards[0])
         self.bar.set_postfix_str(
-            f"accuracy {self.accuracy:.1%}, {self.rollouts} rollouts, "
+            f"accuracy {self.last['accuracy']:.1%}, {self.rollouts} rollouts, "
             f"{problem[:24]!r} {right:.0f}/{len(rewards[0])}",
             refresh=False,
         )
         self.bar.update()
 
-    def summary(self, before: dict, after: dict) -> dict:
+    def summary(self, total_seconds: float) -> dict:
         """What `summary.json` holds."""
         return {
-            "accuracy_before": before["accuracy"],
-            "accuracy_after": after["accuracy"],
-            "accuracy_by_kind_before": before["accuracy_by_kind"],
-            "accuracy_by_kind_after": after["accuracy_by_kind"],
+            "accuracy_before": self.before["accuracy"],
+            "accuracy_after": self.last["accuracy"],
+            "accuracy_by_kind_before": self.before["accuracy_by_kind"],
+            "accuracy_by_kind_after": self.last["accuracy_by_kind"],
             "steps": self.n_steps,
             "updates": self.updates,
             "rollouts": self.rollouts,
             "tokens": self.tokens,
             "informative_groups": self.informative,
-            "seconds": {**self.seconds, "total": time.perf_counter() - self.started},
+            "group_size": self.group_size,
+            "seconds": {**self.seconds, "total": total_seconds},
         }
 
 
@@ -474,8 +484,58 @@ def run(cfg: Config, out: Path) -> None:
     n_steps = plan_steps(cfg, len(pool))
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n", encoding="utf-8")
-    log = Log(out, n_steps, pool, accuracy=0.0)
-    log.started = started
-    before = policy.evaluate(heldout, log.clock)
-    log.accuracy = before["accuracy"]
-    train(cfg, policy, pool, heldout, selector, log)
+    log = Log(out, n_steps, pool)
+    log.before = log.last = policy.evaluate(heldout, log.clock)
+    with log:
+        train(cfg, policy, pool, heldout, selector, log)
+    policy.save(out / "model")
+    summary = log.summary(time.perf_counter() - started)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print_summary(summary, out)
+
+
+def plan_steps(cfg: Config, n_problems: int) -> int:
+    """How many steps the limits on steps and on rollouts allow; at least one, or a `ConfigError`."""
+    full_batch = cfg.selector.name == "full_batch"
+    groups = min(cfg.selector.candidates, n_problems) if full_batch else 1
+    cost = groups * cfg.rollout.group_size
+    allowed = min(cfg.steps, cfg.max_rollouts // cost) if cfg.max_rollouts else cfg.steps
+    if allowed == 0:
+        raise ConfigError(f"max_rollouts: one step costs {cost} rollouts, not {cfg.max_rollouts}")
+    return allowed
+
+
+def print_summary(summary: dict, out: Path) -> None:
+    """Ten lines at most: what was learned, what it cost, where it is."""
+    s, seconds = summary, summary["seconds"]
+    kinds = ", ".join(
+        f"{kind or 'all'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
+        for kind, after in s["accuracy_by_kind_after"].items()
+    )
+    groups = s["rollouts"] // s["group_size"]
+    print(f"held-out accuracy  {s['accuracy_before']:.1%} -> {s['accuracy_after']:.1%}  ({kinds})")
+    print(f"rollouts           {s['rollouts']:,} ({s['tokens']:,} tokens) in {s['steps']:,} steps")
+    print(f"informative        {s['informative_groups']:,} of {groups:,} groups")
+    print(
+        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update (loss), "
+        f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all"
+    )
+    try:
+        print(f"figure             {curve.draw(out)}")
+    except ImportError:
+        print("figure             none: pip install matplotlib, then python curve.py " + str(out))
+    print(f"trained model      {out / 'model'}")
+
+
+def main(argv=None) -> int:
+    """The command line; 0, or 2 after one line that says what is wrong with the input."""
+    try:
+        run(*read_arguments(argv))
+    except (ConfigError, DataError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

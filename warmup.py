@@ -109,3 +109,32 @@ def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer
         optimizer.step()
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     return model
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="warmup.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", default="base", help="folder of the model [base]")
+    parser.add_argument("--steps", type=int, default=1100, help="optimizer steps [1100]")
+    parser.add_argument("--batch-size", type=int, default=64, help="problems a step [64]")
+    parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate [0.003]")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and problems [0]")
+    parser.add_argument("--force", action="store_true", help="write over a folder that exists")
+    args = parser.parse_args(argv)
+    out = Path(args.out)
+    if out.exists() and not args.force:
+        print(f"error: {out} exists; name another with --out, or give --force", file=sys.stderr)
+        return 2
+    if min(args.steps, args.batch_size) < 1 or not 0 < args.lr < math.inf or args.seed < 0:
+        print("error: need --steps and --batch-size >= 1, --lr > 0, --seed >= 0", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)  # a second thread costs a model of this size more than it brings
+    model = train_base(args.steps, args.batch_size, args.lr, args.seed)
+    model.save(out)
+    build_tokenizer().save_pretrained(out)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{out}: {parameters:,} parameters; next: python train.py --config small.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The picture of a run: how accuracy rose with rollouts, and what the selector chose meanwhile.
+
+What it teaches: the selector's curriculum.  The lower panel shows that no one told it which kind of
+problem teaches; it finds the few that do, and leaves each when it is learned.
+
+Where it stands: after the last step.  `train.py` draws `curve.png` at the end of a run; for any run's
+folder, `python curve.py runs/small` draws it again.
+
+Try changing first: `WINDOW`, how many groups each share is counted over.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+WINDOW = 15  # groups to either side
+COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7")  # told apart by colour-blind readers
+
+
+def read_run(folder: Path) -> tuple[list[dict], dict]:
+    """The steps of `metrics.jsonl` and the summary of a run; ValueError names what cannot be read."""
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        steps = [json.loads(line) for line in lines]
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: not the folder of a finished run ({error})") from error
+    return steps, summary
+
+
+def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:
+    """Share of each kind among the groups around each step, (steps,) lists -> (names, steps)."""
+    counts = np.array([[step.count(name) for step in kinds] for name in names], dtype=float)
+    around = np.ones(2 * WINDOW + 1)
+    summed = np.array([np.convolve(row, around)[WINDOW : WINDOW + len(row)] for row in counts])
+    return summed / summed.sum(axis=0)
+
+
+def draw(folder: str | Path) -> Path:
+    """Write `curve.png` into a run's folder and return its path; ImportError without matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder = Path(folder)
+    steps, summary = read_run(folder)
+    evaluated = [step for step in steps if "accuracy" in step]
+    rollouts = [step["rollouts"] for step in steps]
+
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 5.6), layout="constrained")
+    above.plot(
+        [0, *(step["rollouts"] for step in evaluated)],
+        [summary["accuracy_before"], *(step["accuracy"] for step in evaluated)],
+        color=COLOURS[0], marker="o", markersize=4,
+    )  # fmt: skip
+    above.set(ylabel="held-out greedy accuracy", ylim=(-0.02, 1.02), xlim=(0, rollouts[-1]))
+    above.grid(alpha=0.3)
+    above.set_title(f"{summary['accuracy_before']:.0%} to {summary['accuracy_after']:.0%}", loc="left")
+
+    kinds = [step["kind"] for step in steps]
+    names = sorted({name for step in kinds for name in step})
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
+    labels = [name or "(no kind given)" for name in names]
+    below.stackplot(rollouts, shares(kinds, names), labels=labels, colors=colours)
+    below.set(xlabel="training rollouts", ylabel="kind of problem chosen", ylim=(0, 1))
+    below.legend(loc="upper right", framealpha=0.9)
+    figure.savefig(folder / "curve.png", dpi=150)
+    plt.close(figure)
+    return folder / "curve.png"
+
+
+def main(argv=None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python curve.py RUN_FOLDER    draws RUN_FOLDER/curve.png")
+        return 0 if arguments in (["-h"], ["--help"]) else 2
+    try:
+        print(draw(arguments[0]))
+    except ImportError:
+        print("error: drawing needs matplotlib: pip install matplotlib", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
