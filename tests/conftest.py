@@ -1,0 +1,45 @@
+"""What several tests need: one thread, the shipped base model, small random models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data import load_tokenizer
+from model import Transformer, load
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "model_type": "qwen2", "vocab_size": 23, "hidden_size": 32, "intermediate_size": 48,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def base():
+    return load(ROOT / "base")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return load_tokenizer(ROOT / "base")
+
+
+def random_model(**changes) -> Transformer:
+    """A tiny model with weights large enough that its distributions are far from flat."""
+    torch.manual_seed(0)
+    model = Transformer({**TINY, **changes})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.fixture
+def tiny() -> Transformer:
+    return random_model()

@@ -1,0 +1,174 @@
+"""rollout.py: sampling frequencies, recorded log-probabilities, stops, and rows that leave early."""
+
+import pytest
+import torch
+from conftest import random_model
+
+from rollout import _Sampler, generate, generate_batch
+
+PROMPT = [3, 7, 1, 9]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def sample(model, n=6, **changes):
+    arguments = dict(max_new_tokens=12, stop_ids=[2, 5], generator=seeded())
+    return generate(model, PROMPT, n, **(arguments | changes))
+
+
+def truncated_softmax(logits, temperature, top_k, top_p):
+    """By the definitions, one token at a time."""
+    p = (logits.double() / temperature).softmax(0)
+    order = sorted(range(len(p)), key=lambda i: -float(p[i]))
+    kept = order[:top_k] if top_k else order
+    p = torch.tensor([float(p[i]) if i in kept else 0.0 for i in range(len(p))], dtype=torch.float64)
+    p /= p.sum()
+    mass, nucleus = 0.0, []
+    for i in order:
+        if mass >= top_p:
+            break
+        nucleus.append(i)
+        mass += float(p[i])
+    p = torch.tensor([float(p[i]) if i in nucleus else 0.0 for i in range(len(p))])
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.8), (6, 0.7)])
+def test_frequencies_are_those_of_the_softmax(temperature, top_k, top_p):
+    """Chi-square over 20,000 draws at the 1e-4 level; a token outside the cut is never drawn."""
+    draws = 20_000
+    logits = torch.randn(12, generator=seeded(7))
+    pick = _Sampler(temperature, top_k, top_p, seeded(8), torch.device("cpu"))
+    tokens, _ = pick(logits.expand(draws, -1), torch.arange(draws), draws)
+    counts = tokens.bincount(minlength=12).double()
+    expected = draws * truncated_softmax(logits, temperature, top_k, top_p).double()
+    assert counts[expected == 0].sum() == 0
+    real = expected > 0
+    chi2 = ((counts - expected)[real] ** 2 / expected[real]).sum()
+    degrees = int(real.sum()) - 1
+    # Wilson and Hilferty's cube-root approximation of the 0.9999 quantile
+    limit = degrees * (1 - 2 / (9 * degrees) + 3.72 * (2 / (9 * degrees)) ** 0.5) ** 3
+    assert chi2 < limit
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize("cut", [{}, {"top_k": 4}, {"top_p": 0.7}])
+def test_recorded_logprobs_equal_a_fresh_forward(tiny, temperature, cut):
+    """Of the whole distribution at the sampling temperature, whatever top-k and top-p cut."""
+    group = sample(tiny, temperature=temperature, **cut)
+    logits = tiny(group.tokens[:, :-1])[:, group.prompt_len - 1 :] / temperature  # (n, T_new, V)
+    fresh = logits.log_softmax(-1).gather(2, group.tokens[:, group.prompt_len :, None])[..., 0]
+    torch.testing.assert_close(group.logprobs, fresh * group.mask, atol=1e-5, rtol=0)
+
+
+def test_every_stop_id_ends_a_row_and_is_part_of_it(tiny):
+    group = sample(tiny, n=64, max_new_tokens=30)
+    stops = set()
+    for row, length, finished in zip(
+        group.tokens[:, 4:].tolist(), group.lengths.tolist(), group.finished.tolist(), strict=True
+    ):
+        inside, last = row[: length - 1], row[length - 1]
+        assert not {2, 5} & set(inside)
+        assert finished == (last in (2, 5))
+        assert not any(row[length:])
+        stops.add(last)
+    assert {2, 5} <= stops
+
+
+def test_lengths_are_carried_not_read_off_the_padding(tiny):
+    """Token 0 is a word like any other; it also fills the columns after the end."""
+    group = sample(tiny, n=64, stop_ids=[0], max_new_tokens=30)
+    assert group.finished.any()
+    for row, length in zip(group.tokens[group.finished][:, 4:], group.lengths[group.finished], strict=True):
+        assert row[length - 1] == 0
+        assert (row[: length - 1] != 0).all()
+    assert group.mask.sum(1).tolist() == group.lengths.tolist()
+
+
+def test_dropping_finished_rows_changes_no_token(tiny):
+    """What a row says until its stop is what it says when nothing ever stops."""
+    stopped = sample(tiny, n=16, max_new_tokens=40)
+    free = sample(tiny, n=16, max_new_tokens=40, stop_ids=[])
+    assert len(set(stopped.lengths.tolist())) > 3
+    for row, length in enumerate(stopped.lengths.tolist()):
+        assert stopped.tokens[row, : 4 + length].tolist() == free.tokens[row, : 4 + length].tolist()
+    torch.testing.assert_close(
+        stopped.logprobs, (free.logprobs[:, : stopped.logprobs.shape[1]] * stopped.mask), atol=1e-5, rtol=0
+    )
+
+
+def test_the_rows_of_a_group_differ_from_the_first_token_on(tiny):
+    first = sample(tiny, n=64).tokens[:, 4]
+    assert len(set(first.tolist())) > 3
+
+
+def test_a_stop_id_inside_the_prompt_ends_nothing(tiny):
+    group = generate(tiny, [2, 5, 2], 8, max_new_tokens=5, stop_ids=[2, 5], generator=seeded())
+    assert (group.lengths > 1).any()
+
+
+def test_greedy_is_the_argmax_and_needs_no_numbers(tiny):
+    group = sample(tiny, n=3, temperature=0, stop_ids=[])
+    expected = tiny(group.tokens[:, :-1])[:, 3:].argmax(-1)
+    assert torch.equal(group.tokens[:, 4:], expected)
+
+
+def test_the_same_generator_state_gives_the_same_group(tiny):
+    assert torch.equal(sample(tiny).tokens, sample(tiny).tokens)
+    assert not torch.equal(sample(tiny).tokens, sample(tiny, generator=seeded(1)).tokens)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_batch_of_different_prompts_equals_each_alone(tiny, temperature):
+    """Fails where positions count from the padding, or pads are seen."""
+    prompts = [[4], PROMPT * 3, PROMPT, [8, 6]]
+    arguments = dict(max_new_tokens=12, temperature=temperature, stop_ids=[2])
+    batch = generate_batch(tiny, prompts, generator=seeded(), **arguments)
+    # one uniform number a row and step, so the numbers of a row alone can be handed to it
+    for row, prompt in enumerate(prompts):
+        tokens = batch.responses()[row]
+        context = torch.tensor([prompt + tokens])
+        logp = tiny(context)[0, len(prompt) - 1 :].log_softmax(-1)
+        alone = logp[range(len(tokens)), tokens]
+        torch.testing.assert_close(batch.logprobs[row, : len(tokens)], alone, atol=1e-5, rtol=0)
+        if temperature == 0:
+            one = generate(tiny, prompt, 1, generator=seeded(), **arguments)
+            assert one.responses()[0] == tokens
+
+
+def test_a_group_can_be_differentiated(tiny):
+    """Inference-mode tensors would raise here."""
+    group = sample(tiny)
+    tiny(group.tokens).log_softmax(-1).gather(2, group.tokens[..., None]).sum().backward()
+    assert tiny.model["norm"].weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stop_ids": [23]}, "stop id 23 is outside the vocabulary of 23"),
+        ({"stop_ids": [-1]}, "stop id -1"),
+        ({"n": 0}, "at least 1"),
+        ({"max_new_tokens": 0}, "at least 1"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+    ],
+)
+def test_arguments_without_sense_are_refused(tiny, changes, message):
+    with pytest.raises(ValueError, match=message):
+        sample(tiny, **changes)
+
+
+def test_an_empty_prompt_is_refused(tiny):
+    with pytest.raises(ValueError, match="empty prompt"):
+        generate(tiny, [], 2, max_new_tokens=3, stop_ids=[], generator=seeded())
+
+
+def test_entropy_estimates_that_of_the_policy():
+    model = random_model()
+    group = sample(model, n=2000, max_new_tokens=1, stop_ids=[])
+    logp = model(torch.tensor([PROMPT]))[0, -1].log_softmax(-1).detach()
+    assert abs(group.entropy() + float((logp.exp() * logp).sum())) < 0.1
