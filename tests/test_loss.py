@@ -1,0 +1,207 @@
+"""The GRPO loss and its gradient against a slow scalar reference, and the pitfalls around it."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from conftest import random_model
+
+import train
+from config import RolloutConfig, UpdateConfig
+from rollout import generate
+from train import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
+
+G, L = 4, 6
+LENGTHS = [6, 3, 1, 5]
+ADVANTAGES = [1.5, -0.7, 0.4, -1.2]
+
+
+def case(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    old = -torch.rand(G, L, generator=g, dtype=torch.float64) * 3
+    # ratios from about .55 to 1.8: some clipped above, some below, some free, for either sign of A
+    logp = old + (torch.rand(G, L, generator=g, dtype=torch.float64) - 0.5) * 1.2
+    ref = logp + torch.randn(G, L, generator=g, dtype=torch.float64) * 0.3
+    mask = (torch.arange(L) < torch.tensor(LENGTHS)[:, None]).double()
+    return logp, old, ref, torch.tensor(ADVANTAGES, dtype=torch.float64), mask
+
+
+def reference(logp, old, ref, advantages, lengths, aggregate, kl_coef, low, high):
+    """Loss and d loss / d logp with plain floats, one token at a time, derived by hand."""
+    loss, gradient = 0.0, [[0.0] * L for _ in range(G)]
+    for g in range(G):
+        for t in range(lengths[g]):
+            weight = {
+                "token": 1 / sum(lengths),
+                "sequence": 1 / (lengths[g] * G),
+                "constant": 1 / (G * L),
+            }[aggregate]
+            A, ratio = advantages[g], math.exp(logp[g][t] - old[g][t])
+            if A > 0:
+                value, slope = (ratio * A, ratio * A) if ratio < 1 + high else ((1 + high) * A, 0.0)
+            else:
+                value, slope = (ratio * A, ratio * A) if ratio > 1 - low else ((1 - low) * A, 0.0)
+            d = ref[g][t] - logp[g][t]
+            loss -= weight * (value - kl_coef * (math.exp(d) - d - 1))
+            gradient[g][t] = -weight * (slope - kl_coef * (1 - math.exp(d)))
+    return loss, gradient
+
+
+@pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])
+@pytest.mark.parametrize("kl_coef", [0.0, 0.3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_loss_and_gradient_equal_the_scalar_reference(aggregate, kl_coef, seed):
+    logp, old, ref, A, mask = case(seed)
+    ratios = (logp - old).exp()[mask.bool()]
+    assert (ratios > 1.28).any() and (ratios < 0.8).any()
+    logp.requires_grad_()
+    loss, stats = grpo_loss(logp, old, A, mask, aggregate=aggregate, kl_coef=kl_coef, ref_logp=ref)
+    loss.backward()
+    expected, gradient = reference(
+        logp.tolist(), old.tolist(), ref.tolist(), ADVANTAGES, LENGTHS, aggregate, kl_coef, 0.2, 0.28
+    )
+    assert loss.item() == pytest.approx(expected, abs=1e-7)
+    torch.testing.assert_close(logp.grad, torch.tensor(gradient).double(), atol=1e-7, rtol=0)
+    assert ("kl" in stats) == (kl_coef > 0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "moves"),
+    [(1.5, 1, False), (1.5, -1, True), (0.5, 1, True), (0.5, -1, False), (1.1, 1, True), (0.9, -1, True)],
+)
+def test_which_side_is_clipped(ratio, advantage, moves):
+    """For A < 0 it is the low side; the inverted clip is the classic mistake."""
+    logp = torch.tensor([[math.log(ratio)]], requires_grad=True)
+    loss, stats = grpo_loss(logp, torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1))
+    loss.backward()
+    assert (logp.grad.item() != 0) == moves
+    assert stats["clip_fraction"] == (0.0 if moves else 1.0)
+
+
+def test_what_stands_outside_the_mask_does_not_matter():
+    """-inf from an impossible token, times a weight of 0, would be NaN."""
+    logp, old, ref, A, mask = case()
+    for junk in (logp, old, ref):
+        junk[mask == 0] = -torch.inf
+    logp.requires_grad_()
+    loss, _ = grpo_loss(logp, old, A, mask, kl_coef=0.1, ref_logp=ref)
+    loss.backward()
+    assert loss.isfinite() and logp.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])
+def test_empty_responses_are_no_division_by_zero(aggregate):
+    logp = torch.zeros(2, 3, requires_grad=True)
+    mask = torch.tensor([[0.0, 0, 0], [1, 1, 0]])
+    loss, _ = grpo_loss(logp, torch.zeros(2, 3), torch.tensor([1.0, 1.0]), mask, aggregate=aggregate)
+    loss.backward()
+    assert loss.isfinite() and logp.grad.isfinite().all()
+    assert token_weights(torch.zeros(2, 3), aggregate).sum() == 0
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="aggregate"):
+        token_weights(torch.ones(1, 1), "mean")
+    with pytest.raises(ValueError, match="normalize"):
+        group_advantages([0, 1], "max")
+    with pytest.raises(ValueError, match="ref_logp"):
+        grpo_loss(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1), kl_coef=0.1)
+
+
+# ---- advantages
+
+
+def test_advantages_by_hand():
+    torch.testing.assert_close(group_advantages([1, 0, 0, 0]), torch.tensor([3, -1, -1, -1]) / 3**0.5)
+    torch.testing.assert_close(group_advantages([1, 0], "none"), torch.tensor([0.5, -0.5]))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3])
+@pytest.mark.parametrize("normalize", ["std", "none"])
+def test_equal_rewards_give_exactly_zero(value, normalize):
+    """The mean of seven times 0.1 is not 0.1 in floats, and 1e-9 / 1e-9 is not small."""
+    assert not group_advantages([value] * 7, normalize).any()
+    assert not group_advantages([value], normalize).any()
+
+
+# ---- log-probabilities and the update
+
+
+@pytest.fixture
+def group(tiny):
+    return generate(
+        tiny, [3, 7, 1], 8, max_new_tokens=10, temperature=0.7, stop_ids=[2, 5, 9],
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("logits_at_once", [1, 23 * 8 * 3, 2**24])
+def test_the_first_ratio_is_one(tiny, group, monkeypatch, logits_at_once):
+    """Off by one in the shift, or another temperature than the sampler's, and it is not."""
+    monkeypatch.setattr(train, "LOGITS_AT_ONCE", logits_at_once)
+    logp = token_logprobs(tiny, group.tokens, group.prompt_len, 0.7)
+    assert logp.shape == group.logprobs.shape
+    ratio = ((logp - group.logprobs) * group.mask).exp()
+    torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-5, rtol=0)
+    other = token_logprobs(tiny, group.tokens, group.prompt_len, 1.0)
+    assert ((other - group.logprobs) * group.mask).abs().max() > 0.05
+
+
+def gradients(group, advantages, other=None, **changes):
+    """The gradient that an update applies, seen through SGD's first step."""
+    model = random_model()
+    before = [p.detach().clone() for p in model.parameters()]
+    groups = [group] if other is None else [group, other]
+    A = [torch.tensor(advantages)] * len(groups)
+    cfg = UpdateConfig(grad_clip=1e9, **changes)
+    rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
+    update_policy(model, None, torch.optim.SGD(model.parameters(), lr=1.0), groups, A, cfg, rollout)
+    return [b - p.detach() for b, p in zip(before, model.parameters(), strict=True)]
+
+
+ROW_ADVANTAGES = [1.0, -0.5, 0.3, 0.0, -1.0, 2.0, -1.5, -0.3]
+
+
+@pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_micro_batches_do_not_change_the_gradient(tiny, group, aggregate, size):
+    other = generate(
+        tiny, [4] * 6, 8, max_new_tokens=10, temperature=0.7, stop_ids=[2],
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    assert len(set(group.lengths.tolist())) > 2
+    whole = gradients(group, ROW_ADVANTAGES, other, aggregate=aggregate)
+    parts = gradients(group, ROW_ADVANTAGES, other, aggregate=aggregate, micro_batch=size)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_the_stop_token_is_trained(group):
+    """Where it is cut off the loss, a model never learns to end."""
+    assert group.finished.any()
+    for row in group.finished.nonzero()[:, 0].tolist():
+        last = group.prompt_len + int(group.lengths[row]) - 1
+        assert group.tokens[row, last] in (2, 5, 9)
+        assert group.mask[row, last - group.prompt_len] == 1
+
+
+def test_an_update_moves_probability_towards_what_was_rewarded(tiny, group):
+    A = [1.0 if g == 0 else -1 / 7 for g in range(8)]
+    before = (token_logprobs(tiny, group.tokens, 3, 0.7) * group.mask).sum(1)[0].item()
+    optimizer = torch.optim.SGD(tiny.parameters(), lr=1e-3)
+    rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
+    update_policy(tiny, None, optimizer, [group], [torch.tensor(A)], UpdateConfig(), rollout)
+    assert (token_logprobs(tiny, group.tokens, 3, 0.7) * group.mask).sum(1)[0].item() > before
+
+
+def test_the_kl_term_pulls_back_to_the_reference(tiny, group):
+    stats = []
+    for kl_coef in (0.0, 0.5):
+        model, reference = random_model(), random_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        cfg = UpdateConfig(kl_coef=kl_coef or 1e-12, updates_per_group=15)
+        rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
+        A = [torch.tensor(ROW_ADVANTAGES)]
+        stats.append(update_policy(model, reference, optimizer, [group], A, cfg, rollout)["kl"])
+    assert 0 < stats[1] < stats[0]

@@ -1,0 +1,205 @@
+"""select.py: the formulas by hand, the baselines by their one difference, and the clash of names."""
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from config import selectors
+from data import MIX
+
+ARMS = selectors.SELECTORS
+DoPR = selectors.OneShotSelector
+
+
+def test_two_visits_by_hand():
+    s = DoPR(3, ema=0.3, bonus=0.05, entropy="none")
+    s.update(1, [1, 0, 0, 0])  # mean 1/4, population variance 3/16
+    m = 0.5 + 0.3 * (0.25 - 0.5)
+    v = 0.7 * 0.25 + 0.3 * (0.1875 + 0.7 * (0.25 - 0.5) ** 2)
+    assert s.mean[1] == pytest.approx(m) and s.variance[1] == pytest.approx(v)
+    s.update(1, [1, 1, 1, 1])
+    v = 0.7 * v + 0.3 * (0 + 0.7 * (1 - m) ** 2)
+    assert s.variance[1] == pytest.approx(v)
+    expected = [0.5 + 0.05 * math.sqrt(math.log(3)), math.sqrt(v) + 0.05 * math.sqrt(math.log(3) / 3)]
+    assert s.scores([0, 1]) == pytest.approx(expected)
+
+
+def test_with_binary_rewards_the_variance_is_that_of_a_coin():
+    s, rng = DoPR(1), np.random.default_rng(0)
+    for _ in range(50):
+        s.update(0, rng.integers(0, 2, size=8))
+        assert s.variance[0] == pytest.approx(s.mean[0] * (1 - s.mean[0]))
+
+
+def test_the_entropy_gate():
+    s = DoPR(5, bonus=1.0)
+    for i, entropy in enumerate([0.1, 0.4, 1.6]):
+        s.update(i, [0, 1], entropy)
+    s.update(3, [0, 1])  # entropy unknown
+    plain = math.sqrt(math.log(5) / 2)
+    # the mean of the known entropies is 0.7: 1/7 is raised to 1/2, 4/7 stays, 16/7 is cut to 2
+    assert s.exploration([0, 1, 2, 3]) / plain == pytest.approx([0.5, 4 / 7, 2.0, 1.0])
+    assert s.exploration([4])[0] == pytest.approx(math.sqrt(math.log(5)))  # never visited
+    ungated = DoPR(5, bonus=1.0, entropy="none")
+    ungated.update(0, [0, 1], 0.1)
+    assert ungated.exploration([0])[0] == pytest.approx(math.sqrt(math.log(2) / 2))
+
+
+def test_ties_are_broken_at_random_and_the_best_wins():
+    s = DoPR(10)
+    assert {s.choose(range(10)) for _ in range(200)} == set(range(10))
+    for i in range(10):
+        s.update(i, [1, 1] if i != 6 else [0, 1])
+    assert s.choose(range(10)) == 6
+    assert s.choose([7, 8, 9, 6]) == 6  # an index in the pool, not a place among the candidates
+
+
+@pytest.mark.parametrize("rewards", [[math.nan, 1], [math.inf], []])
+def test_rewards_that_are_no_numbers_are_refused(rewards):
+    with pytest.raises(ValueError, match="problem 2"):
+        DoPR(3).update(2, rewards)
+
+
+def test_a_score_that_is_no_number_wins_nothing():
+    s = DoPR(3)
+    s.variance[1] = math.nan
+    with pytest.raises(ValueError, match="nan"):
+        s.choose([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"n_problems": 0}, {"ema": 0}, {"bonus": -1}, {"bonus": math.nan}, {"entropy": "x"}]
+)
+def test_parameters_without_sense_are_refused(arguments):
+    with pytest.raises(ValueError):
+        DoPR(**({"n_problems": 3} | arguments))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_state_goes_through_json_and_on_exactly(arm):
+    def play(selector, steps):
+        rng = np.random.default_rng(steps)
+        picks = []
+        for _ in range(steps):
+            candidates = rng.choice(20, 6, replace=False)
+            chosen = selector.choose(candidates)
+            picks.append(chosen)
+            for i in np.atleast_1d(chosen):
+                selector.update(i, rng.integers(0, 2, 4), rng.random())
+        return picks
+
+    first = ARMS[arm](20, seed=3)
+    play(first, 30)
+    second = ARMS[arm](20, seed=99)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert play(first, 40) == play(second, 40)
+    with pytest.raises(ValueError, match="20 problems, not 3"):
+        ARMS[arm](3).load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_has_the_same_methods_and_changes_nothing_when_asked(arm):
+    s = ARMS[arm](20, seed=0)
+    for step in range(10):
+        scores = s.scores([4, 7, 9])
+        assert scores.shape == (3,) and np.array_equal(scores, s.scores([4, 7, 9]))
+        chosen = s.choose([4, 7, 9])
+        assert chosen == [4, 7, 9] if arm == "full_batch" else chosen in (4, 7, 9)
+        s.update(7, [step % 2, 1])
+
+
+def test_the_baselines_differ_from_dopr_in_one_thing():
+    dopr, volatility, ucb = (ARMS[arm](4) for arm in ("dopr", "volatility_only", "ucb_only"))
+    for s in (dopr, volatility, ucb):
+        s.update(0, [0, 1, 1, 1], 0.2)
+        s.update(1, [1, 1, 1, 1], 0.1)
+    everyone = [0, 1, 2, 3]
+    assert dopr.scores(everyone) == pytest.approx(volatility.scores(everyone) + ucb.scores(everyone))
+    assert ucb.choose([0, 1, 2]) == 2
+
+
+def test_random_one_is_uniform_and_fixed_one_is_fixed():
+    random_one = ARMS["random_one"](8)
+    for _ in range(5):
+        random_one.update(0, [0, 1])
+    counts = np.bincount([random_one.choose(range(8)) for _ in range(4000)])
+    assert ((counts - 500) ** 2 / 500).sum() < 30  # chi-square, 7 degrees, level 1e-4
+    fixed = ARMS["fixed_one"](8)
+    assert len({fixed.choose(c) for c in ([1, 2], [3, 4], [5, 6], [0, 7])}) == 1
+
+
+def test_thompson_prefers_what_is_uncertain_over_what_is_known():
+    s = ARMS["thompson"](2)
+    for _ in range(200):
+        s.update(0, [1, 1, 1, 1])
+        s.update(1, [0, 1, 0, 1])
+    assert s.choose([0, 1]) == 1
+
+
+def test_dopr_finds_the_informative_problems():
+    """A pool like the default one: in the long run the tenth that teaches gets over half of the picks."""
+    rng = np.random.default_rng(0)
+    kinds = rng.permutation([k for k, share in MIX.items() for _ in range(round(80 * share))])
+    rate = {"plain": 1.0, "carry": 0.4, "product": 0.0}
+    s, picks = DoPR(80, entropy="none"), []
+    for _ in range(400):
+        i = s.choose(rng.choice(80, 16, replace=False))
+        s.update(i, rng.random(8) < rate[kinds[i]])
+        picks.append(kinds[i])
+    assert np.mean([kind == "carry" for kind in picks[200:]]) > 0.5
+
+
+# ---- the name
+
+
+def run_python(code, cwd=ROOT):
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True)
+
+
+def test_import_select_is_the_standard_one():
+    """From the project folder, where ours stands first on the path."""
+    result = run_python(
+        "import select, selectors, asyncio, subprocess\n"
+        "assert callable(select.select) and not hasattr(select, 'OneShotSelector')\n"
+        "asyncio.run(asyncio.sleep(0))\n"
+        "print(subprocess.run(['echo', 'ran'], capture_output=True, text=True).stdout)"
+    )
+    assert result.stdout.strip() == "ran", result.stderr
+
+
+def test_our_file_under_the_name_select_hands_over_the_standard_one():
+    """Also where the standard one is built in and ours would never be asked."""
+    result = run_python(
+        "import sys, importlib.util\n"
+        "sys.modules.pop('select', None)\n"
+        "spec = importlib.util.spec_from_file_location('select', 'select.py')\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "print(callable(sys.modules['select'].select))"
+    )
+    assert result.stdout.strip() == "True", result.stderr
+
+
+def test_spawned_processes_work_from_the_project_folder(tmp_path):
+    script = tmp_path / "spawn.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import multiprocessing\n"
+        "from config import selectors\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.apply(selectors.OneShotSelector(4).choose, ([2],)))\n"
+    )
+    result = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.strip() == "2", result.stderr
+
+
+def test_selectors_pickle():
+    s = DoPR(3, seed=5)
+    assert pickle.loads(pickle.dumps(s)).choose([0, 1, 2]) == s.choose([0, 1, 2])
