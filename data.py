@@ -152,10 +152,14 @@ def _parse_line(line: str, where: str) -> Problem:
 
 def load_tokenizer(folder: str | Path):
     """The checkpoint's own tokenizer; code in the folder is never run."""
-    from transformers import AutoTokenizer  # slow to import, and not needed to make problems
+    # slow to import, and not needed to make problems
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    # tokenizer.json says all; AutoTokenizer would rebuild it as the model family's own, with more tokens
+    has_json = (Path(folder) / "tokenizer.json").exists()
+    loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        return loader.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception on a broken file
         reason = str(error).strip().split("\n")[0]
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error

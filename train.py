@@ -262,12 +262,18 @@ class Policy:
             raise ConfigError(f"rollout.stop_ids: {error}") from error
         self.limits = {"max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stop_ids}
 
+    def prompt(self, problem: Problem) -> list[int]:
+        """The prompt's tokens; `DataError` where there are none or the model does not know one."""
+        ids = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
+        if not ids or max(ids) >= self.model.config.vocab_size:
+            raise DataError(f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary")
+        return ids
+
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
         """n responses to one problem."""
         r = self.cfg.rollout
-        prompt = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
         return generate(
-            self.model, prompt, n, temperature=r.temperature, top_k=r.top_k, top_p=r.top_p,
+            self.model, self.prompt(problem), n, temperature=r.temperature, top_k=r.top_k, top_p=r.top_p,
             generator=generator, **self.limits,
         )  # fmt: skip
 
@@ -295,10 +301,10 @@ class Policy:
         with clock("evaluate"):
             for first in range(0, len(problems), EVALUATION_ROWS):
                 batch = problems[first : first + EVALUATION_ROWS]
-                prompts = [prompt_ids(self.tokenizer, self.cfg.data.template, p) for p in batch]
                 group = generate_batch(
-                    self.model, prompts, temperature=0.0, generator=unused, **self.limits
-                )
+                    self.model, [self.prompt(p) for p in batch], temperature=0.0, generator=unused,
+                    **self.limits,
+                )  # fmt: skip
                 for problem, text in zip(batch, self.texts(group), strict=True):
                     right.setdefault(problem.kind, []).append(verify(text, problem.answer))
         by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
@@ -476,7 +482,7 @@ def run(cfg: Config, out: Path) -> None:
     pool, heldout = load_problems(cfg)
     policy = Policy(cfg)
     for problem in pool + heldout:
-        prompt_ids(policy.tokenizer, cfg.data.template, problem)  # what cannot be encoded ends here
+        policy.prompt(problem)  # what cannot be encoded ends here
     selector = selectors.SELECTORS[cfg.selector.name](
         len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
         seed=stream_seed(cfg.seed, "selector"),

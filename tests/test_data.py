@@ -1,0 +1,160 @@
+"""data.py and the tokenizer: right working, separate splits, lines that are named when malformed."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from data import (
+    HELDOUT_MIX,
+    MIX,
+    DataError,
+    Problem,
+    arithmetic_problems,
+    is_heldout,
+    load_jsonl,
+    load_tokenizer,
+    n_carries,
+    prompt_ids,
+    solution,
+)
+from verifier import verify
+from warmup import BOS, EOS, build_tokenizer, training_batch
+
+
+@pytest.mark.parametrize(
+    ("a", "op", "b", "text"),
+    [
+        (478, "+", 365, "8+5=13,7+6+1=14,4+3+1=8#843"),
+        (523, "-", 178, "13-8=5,12-7-1=4,5-1-1=3#345"),
+        (45, "+", 7, "5+7=12,4+0+1=5#52"),
+        (99, "+", 99, "9+9=18,9+9+1=19#198"),
+        (500, "-", 499, "10-9=1,10-9-1=0,5-4-1=0#1"),
+    ],
+)
+def test_working_by_hand(a, op, b, text):
+    assert solution(a, op, b, np.random.default_rng(0)) == text
+
+
+def test_what_forgetting_every_carry_looks_like():
+    rng = np.random.default_rng(0)
+    assert solution(478, "+", 365, rng, forget=1.0) == "8+5=13,7+6=13,4+3=7#733"
+    assert solution(523, "-", 178, rng, forget=1.0) == "13-8=5,12-7=5,5-1=4#455"
+
+
+def test_remembered_working_is_right_and_carries_are_what_can_go_wrong():
+    rng = np.random.default_rng(0)
+    for problem in arithmetic_problems(300, rng, heldout=True):
+        op = "+" if "+" in problem.text else "-"
+        a, b = map(int, problem.text[:-1].split(op))
+        assert verify(solution(a, op, b, rng), problem.answer)
+        wrong = not verify(solution(a, op, b, rng, forget=1.0), problem.answer)
+        assert wrong == (n_carries(a, op, b) > 0) == (problem.kind == "carry")
+
+
+def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer):
+    heldout, trained = set(), set()
+    for seed in range(5):
+        heldout |= {p.text for p in arithmetic_problems(200, np.random.default_rng(seed), heldout=True)}
+        trained |= {p.text for p in arithmetic_problems(80, np.random.default_rng(seed))}
+    tokens, _ = training_batch(np.random.default_rng(0), 2000)
+    for row in tokens:
+        trained.add(tokenizer.decode(row, skip_special_tokens=True).split("=")[0] + "=")
+    assert len(trained) > 1500 and not trained & heldout
+    mirrored = {"+".join(reversed(text[:-1].split("+"))) + "=" for text in heldout if "+" in text}
+    assert not trained & mirrored
+    assert is_heldout(12, "+", 77) == is_heldout(77, "+", 12)
+
+
+@pytest.mark.parametrize(("heldout", "mix"), [(False, MIX), (True, HELDOUT_MIX)])
+def test_a_pool_has_its_shares_and_no_problem_twice(heldout, mix):
+    problems = arithmetic_problems(80, np.random.default_rng(1), heldout)
+    assert len({p.text for p in problems}) == 80
+    for kind, share in mix.items():
+        assert sum(p.kind == kind for p in problems) == round(80 * share)
+    assert problems == arithmetic_problems(80, np.random.default_rng(1), heldout)
+
+
+def test_warmup_targets_are_the_response_and_its_end(tokenizer):
+    tokens, targets = training_batch(np.random.default_rng(0), 16)
+    for row, target in zip(tokens, targets, strict=True):
+        learned = target[target != -100].tolist()
+        assert row[0] == BOS and learned[-1] == EOS
+        text = tokenizer.decode(learned, skip_special_tokens=True)
+        assert "#" in text and text.count("=") >= 2
+        first = (target != -100).nonzero()[0, 0]
+        assert tokenizer.decode(row[first : first + 1]) == "="  # the prompt's last token predicts it
+
+
+# ---- files
+
+
+def test_jsonl(tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"problem": "1+1=", "answer": 2}\n\n{"problem": "q", "answer": "x", "kind": "k"}\n')
+    assert load_jsonl(file) == [Problem("1+1=", "2"), Problem("q", "x", "k")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"answer": "2"}', "'problem' must be"),
+        ('{"problem": " ", "answer": "2"}', "'problem' must be"),
+        ('{"problem": "p"}', "'answer' must be"),
+        ('{"problem": "p", "answer": ""}', "'answer' must be"),
+        ('{"problem": "p", "answer": true}', "'answer' must be"),
+        ('{"problem": "p", "answer": null}', "'answer' must be"),
+    ],
+)
+def test_a_malformed_line_is_named(tmp_path, line, message):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"problem": "1+1=", "answer": 2}\n' + line + "\n")
+    with pytest.raises(DataError, match=message) as error:
+        load_jsonl(file)
+    assert f"{file}:2: " in str(error.value)
+
+
+def test_files_that_hold_nothing_are_named(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_jsonl(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="holds no problems"):
+        load_jsonl(tmp_path / "empty.jsonl")
+
+
+# ---- tokens
+
+
+def test_exactly_one_bos(tokenizer):
+    assert prompt_ids(tokenizer, "{problem}", Problem("1+1=", "2")) == [1, 4, 13, 4, 16]
+    assert prompt_ids(tokenizer, "<bos>{problem}", Problem("1+1=", "2")) == [1, 4, 13, 4, 16]
+
+
+def test_a_chat_template_is_used_once(tokenizer):
+    with pytest.raises(DataError, match="no chat template"):
+        prompt_ids(tokenizer, "chat", Problem("1+1=", "2"))
+    chatty = load_tokenizer(ROOT / "base")
+    chatty.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}="
+    assert prompt_ids(chatty, "chat", Problem("1+1", "2")) == [1, 4, 13, 4, 16]
+
+
+def test_a_character_outside_the_vocabulary_is_an_error(tokenizer):
+    with pytest.raises(DataError, match="cannot encode '2x='"):
+        prompt_ids(tokenizer, "{problem}", Problem("2x=", "2"))
+
+
+def test_the_shipped_tokenizer_is_the_one_that_warmup_builds(tokenizer):
+    built = build_tokenizer()
+    assert built.get_vocab() == tokenizer.get_vocab() and len(built) == 19
+    text = "0123456789+-*=,#"
+    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
+    assert tokenizer.encode(text) == built.encode(text)
+
+
+def test_a_folder_without_a_tokenizer_is_named(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"broken": 1}))
+    with pytest.raises(DataError, match="its tokenizer cannot be loaded"):
+        load_tokenizer(tmp_path)
