@@ -1,7 +1,8 @@
 """The configuration: every key of a run, its meaning, its default and its limits, in one place.
 
-What it teaches: which knobs the algorithm has.  One frozen dataclass a concern, validated when it is
-built: an unknown key, a wrong type or a value out of range is a `ConfigError` that names the key.
+What it teaches: which knobs the algorithm has.  One frozen dataclass a concern, validated when it
+is built: an unknown key, a wrong type or a value out of range is a `ConfigError` that names the
+key.
 
 Where it stands: before everything; `train.py` reads its keys beside the lines that they govern.
 
@@ -48,9 +49,13 @@ def key(default, explanation: str, least=None, most=None, above=None):
 class DataConfig:
     pool: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to train on")
     heldout: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to evaluate on")
-    pool_size: int = key(80, "problems in the pool; of a file the first so many, 0 for all", least=0)
+    pool_size: int = key(
+        80, "problems in the pool; of a file the first so many, 0 for all", least=0
+    )
     heldout_size: int = key(200, "held-out problems, counted the same way", least=0)
-    template: str = key("{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template")
+    template: str = key(
+        "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
+    )
 
     def __post_init__(self):
         check(self)
@@ -58,12 +63,16 @@ class DataConfig:
             raise ConfigError("template: must hold {problem}, or be 'chat'")
         for name in ("pool", "heldout"):
             if getattr(self, name) == "arithmetic" and getattr(self, f"{name}_size") == 0:
-                raise ConfigError(f"{name}_size: the arithmetic {name} needs at least 1 problem, not 0")
+                raise ConfigError(
+                    f"{name}_size: the arithmetic {name} needs at least 1 problem, not 0"
+                )
 
 
 @dataclass(frozen=True)
 class SelectorConfig:
-    name: Literal[tuple(selectors.SELECTORS)] = key("dopr", "which arm picks the problem to roll out")
+    name: Literal[tuple(selectors.SELECTORS)] = key(
+        "dopr", "which arm picks the problem to roll out"
+    )
     candidates: int = key(16, "M, problems to choose from each step (at most the pool)", least=1)
     ema: float = key(0.3, "weight of the newest group in the running statistics", above=0, most=1)
     bonus: float = key(0.05, "c, weight of the exploration bonus", least=0)
@@ -77,12 +86,16 @@ class SelectorConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    group_size: int = key(8, "G, responses to the chosen problem; one alone has no advantage", least=2)
+    group_size: int = key(
+        8, "G, responses to the chosen problem; one alone has no advantage", least=2
+    )
     max_new_tokens: int = key(40, "tokens at which a response is cut off", least=1)
     temperature: float = key(1.0, "sampling temperature, of the loss too", above=0)
     top_k: int = key(0, "sample among the k likeliest tokens; 0 for all", least=0)
     top_p: float = key(1.0, "sample within this much probability", above=0, most=1)
-    stop_ids: tuple[int, ...] = key((), "token ids that end a response; none given: the checkpoint's")
+    stop_ids: tuple[int, ...] = key(
+        (), "token ids that end a response; none given: the checkpoint's"
+    )
 
     def __post_init__(self):
         check(self)
@@ -96,13 +109,17 @@ class UpdateConfig:
     weight_decay: float = key(0.0, "AdamW's weight decay", least=0)
     grad_clip: float = key(1.0, "largest norm of the gradient", above=0)
     updates_per_group: int = key(1, "optimizer steps on the same rollouts", least=1)
-    micro_batch: int = key(0, "rows a backward pass, 0 for a whole group; saves memory only", least=0)
+    micro_batch: int = key(
+        0, "rows a backward pass, 0 for a whole group; saves memory only", least=0
+    )
     clip_low: float = key(0.2, "the ratio is clipped at 1 - this", least=0, most=1)
     clip_high: float = key(0.28, "and at 1 + this (DAPO sets it higher)", least=0)
     aggregate: Literal["token", "sequence", "constant"] = key(
         "token", "mean over tokens (DAPO), over responses (GRPO), or by a constant (Dr. GRPO)"
     )
-    advantage: Literal["std", "none"] = key("std", "divide by the group's standard deviation, or not")
+    advantage: Literal["std", "none"] = key(
+        "std", "divide by the group's standard deviation, or not"
+    )
     kl_coef: float = key(0.0, "weight of the KL penalty to the starting model", least=0)
 
     def __post_init__(self):
@@ -114,8 +131,10 @@ class Config:
     model: str = key("base", "a Hugging Face folder (or hub id) of a Qwen2, Qwen3 or Llama model")
     seed: int = key(0, "of every random stream", least=0, most=2**63 - 1)
     steps: int = key(185, "steps at most", least=1)
-    max_rollouts: int = key(1480, "stop before the step that would exceed this; 0 for no limit", least=0)
-    eval_every: int = key(160, "rollouts between evaluations", least=1)
+    max_rollouts: int = key(
+        1480, "stop before the step that would exceed this; 0 for no limit", least=0
+    )
+    eval_every: int = key(80, "rollouts between evaluations", least=1)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'")
     threads: int = key(1, "CPU threads; more than one slows a tiny model", least=1, most=1024)
     data: DataConfig = key(DataConfig, "problems and prompts")
@@ -168,7 +187,7 @@ def _type_name(hint) -> str:
 
 
 def build(cls, values: dict, path: str = ""):
-    """A dataclass, and those within it, from nested dicts; errors name the dotted path of the key."""
+    """A dataclass and those within it, from nested dicts; errors name the dotted path of a key."""
     hints = get_type_hints(cls)
     arguments = {}
     for name, value in values.items():

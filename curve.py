@@ -3,8 +3,8 @@
 What it teaches: the selector's curriculum.  The lower panel shows that no one told it which kind of
 problem teaches; it finds the few that do, and leaves each when it is learned.
 
-Where it stands: after the last step.  `train.py` draws `curve.png` at the end of a run; for any run's
-folder, `python curve.py runs/small` draws it again.
+Where it stands: after the last step.  `train.py` draws `curve.png` at the end of a run; for any
+run's folder, `python curve.py runs/small` draws it again.
 
 Try changing first: `WINDOW`, how many groups each share is counted over.
 """
@@ -16,11 +16,17 @@ from pathlib import Path
 import numpy as np
 
 WINDOW = 15  # groups to either side
-COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7")  # told apart by colour-blind readers
+COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#b8b8b8",
+    "#009e73",
+    "#cc79a7",
+)  # told apart by colour-blind readers
 
 
 def read_run(folder: Path) -> tuple[list[dict], dict]:
-    """The steps of `metrics.jsonl` and the summary of a run; ValueError names what cannot be read."""
+    """The steps of `metrics.jsonl` and the summary of a run; ValueError says what is unreadable."""
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [json.loads(line) for line in lines]
@@ -58,7 +64,9 @@ def draw(folder: str | Path) -> Path:
     )  # fmt: skip
     above.set(ylabel="held-out greedy accuracy", ylim=(-0.02, 1.02), xlim=(0, rollouts[-1]))
     above.grid(alpha=0.3)
-    above.set_title(f"{summary['accuracy_before']:.0%} to {summary['accuracy_after']:.0%}", loc="left")
+    above.set_title(
+        f"{summary['accuracy_before']:.0%} to {summary['accuracy_after']:.0%}", loc="left"
+    )
 
     kinds = [step["kind"] for step in steps]
     names = sorted({name for step in kinds for name in step})

@@ -1,14 +1,17 @@
 """Problems: the built-in column arithmetic, JSONL files, and the prompts they become.
 
-What it teaches: what a *latent* ability looks like.  The base model learned from annotators who write
-column arithmetic but forget most carries (`solution(..., forget=0.6)`): it knows how to carry and seldom
-does.  RLVR cannot teach what is never sampled; it makes the rare right way the usual one.
+What it teaches: what a *latent* ability looks like.  The base model learned from annotators who
+write column arithmetic but forget most carries (`solution(..., forget=0.6)`): it knows how to carry
+and seldom does.  RLVR cannot teach what is never sampled; it makes the rare right way the usual
+one.
 
     478+365=  ->  8+5=13,7+6+1=14,4+3+1=8#843      columns from the right, then the answer
-    523-178=  ->  13-8=5,12-7-1=4,5-1-1=3#345      a forgotten carry or borrow leaves out the +1 or -1
+    523-178=  ->  13-8=5,12-7-1=4,5-1-1=3#345      a forgotten carry or borrow leaves out the +1 or
+    -1
 
 Where it stands: the distribution of x in every formula.  A pool holds what real pools hold, mostly
-problems that teach nothing: some always solved ("plain"), some never ("product"), few in between ("carry").
+problems that teach nothing: some always solved ("plain"), some never ("product"), few in between
+("carry").
 
 Try changing first: `MIX`, the shares of the pool; what does each selector do at 2% "carry"?
 """
@@ -42,7 +45,7 @@ class Problem:
 
 
 def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 0.0) -> str:
-    """The written working and answer of a+b, or of a-b for a >= b; each carry forgotten at random."""
+    """Written working and answer of a+b, or of a-b for a >= b; each carry forgotten at random."""
     sign = {"+": 1, "-": -1}[op]
     width = max(len(str(a)), len(str(b)))
     columns, digits, carry = [], [], 0
@@ -63,7 +66,7 @@ def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 
 
 
 def n_carries(a: int, op: str, b: int) -> int:
-    """How many carries or borrows must be remembered (one out of the last column is just written)."""
+    """How many carries or borrows must be remembered (out of the last column they are written)."""
     width = max(len(str(a)), len(str(b)))
     lower = [10**place for place in range(1, width)]
     if op == "+":
@@ -112,7 +115,7 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
 
 
 def load_jsonl(path: str | Path) -> list[Problem]:
-    """Problems from lines like {"problem": ..., "answer": ..., "kind": ...}; `kind` may be left out.
+    """Problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` may be left out.
 
     `DataError` names the file and the line of whatever is malformed, and an empty file.
     """
@@ -155,7 +158,7 @@ def load_tokenizer(folder: str | Path):
     # slow to import, and not needed to make problems
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    # tokenizer.json says all; AutoTokenizer would rebuild it as the model family's own, with more tokens
+    # tokenizer.json says all; AutoTokenizer would make it the family's own, with more tokens
     has_json = (Path(folder) / "tokenizer.json").exists()
     loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
     try:

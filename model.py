@@ -13,8 +13,8 @@ it cost in accuracy?), or delete the rotation of the keys and watch the model lo
 Modules carry the names that Hugging Face gives their weights, so that `state_dict()` is the
 checkpoint format and loading needs no table of renames.
 
-Shapes: B rows, T tokens, C hidden size, H query heads, K key/value heads, D head size, V vocabulary,
-S keys in sight (cached and new).
+Shapes: B rows, T tokens, C hidden size, H query heads, K key/value heads, D head size, V
+vocabulary, S keys in sight (cached and new).
 """
 
 import json
@@ -60,7 +60,7 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, hf: dict, source: str = "config.json") -> "ModelConfig":
-        """Read a `config.json` of transformers 4 or 5; `CheckpointError` names what is unsupported."""
+        """Read a `config.json` of transformers 4 or 5; a `CheckpointError` says what fails."""
 
         def get(key: str, kind: type, *default):
             value = hf.get(key)
@@ -111,7 +111,7 @@ class ModelConfig:
 
 
 def _read_rope(hf: dict, source: str) -> dict:
-    # transformers 5 writes one dict `rope_parameters`; 4 wrote `rope_theta` and, apart, `rope_scaling`
+    # transformers 5 writes one dict, `rope_parameters`; 4 wrote `rope_theta` and `rope_scaling`
     rope = dict(hf.get("rope_parameters") or hf.get("rope_scaling") or {})
     rope.setdefault("rope_theta", hf.get("rope_theta") or 10000.0)
     rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
@@ -137,8 +137,8 @@ def _read_rope(hf: dict, source: str) -> dict:
 def rope_frequencies(config: ModelConfig) -> Tensor:
     """Angular speed of each pair of head dimensions, (D/2,), float32 (RoFormer, arXiv 2104.09864).
 
-    theta_i = base^(-2i/D).  "linear" slows every pair by `factor`; "llama3" slows only the pairs whose
-    wavelength is long beside the original context, with a smooth passage (Llama 3.1).
+    theta_i = base^(-2i/D).  "linear" slows every pair by `factor`; "llama3" slows only the pairs
+    whose wavelength is long beside the original context, with a smooth passage (Llama 3.1).
     """
     D, rope = config.head_dim, config.rope
     pair = torch.arange(0, D, 2, device="cpu", dtype=torch.float32)  # (D/2,)
@@ -154,7 +154,7 @@ def rope_frequencies(config: ModelConfig) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i+D/2}) by its angle; x is (B, heads, T, D), cos and sin (..., T, D)."""
+    """Turn each pair (x_i, x_{i+D/2}) by its angle; x (B, heads, T, D), cos and sin (..., T, D)."""
     first, second = x.chunk(2, dim=-1)  # (B, heads, T, D/2) each
     return (x * cos + torch.cat((-second, first), dim=-1) * sin).type_as(x)
 
@@ -166,7 +166,8 @@ class KVCache:
     """Keys and values of every layer for B rows of at most `max_len` tokens, allocated once.
 
     All rows have the same `length`.  Prompts of unequal length are padded on the *left*: row b is
-    real from column `start[b]` on, so that its positions count from there and its pads are never seen.
+    real from column `start[b]` on, so that its positions count from there and its pads are never
+    seen.
     """
 
     def __init__(self, config: ModelConfig, rows: int, max_len: int, *, device, dtype, start=None):
@@ -180,7 +181,9 @@ class KVCache:
         """Append (B, K, T, D) to a layer and return all that it holds, (B, K, S, D)."""
         end = self.length + k.shape[2]
         if end > self.k.shape[3]:
-            raise ValueError(f"the cache holds {self.k.shape[3]} tokens a row; {end} were asked for")
+            raise ValueError(
+                f"the cache holds {self.k.shape[3]} tokens a row; {end} were asked for"
+            )
         self.k[layer, :, :, self.length : end] = k
         self.v[layer, :, :, self.length : end] = v
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
@@ -202,7 +205,7 @@ class KVCache:
         n, filled = len(rows), slice(0, self.length)
         for name in ("k", "v"):
             full = getattr(self, name)
-            full[:, :n, :, filled] = full[:, rows, :, filled]  # the right side is a copy: safe in place
+            full[:, :n, :, filled] = full[:, rows, :, filled]  # indexing copies: safe in place
             setattr(self, name, full[:, :n])
         if self.start is not None:
             self.start = self.start[rows]
@@ -224,7 +227,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention in which groups of H/K query heads share a key/value head (arXiv 2305.13245)."""
+    """Causal attention; groups of H/K query heads share a key/value head (arXiv 2305.13245)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -250,7 +253,7 @@ class Attention(nn.Module):
         k = rotate(k.transpose(1, 2), cos, sin)  # (B, K, T, D)
         if cache is not None:
             k, v = cache.write(layer, k, v)  # (B, K, S, D)
-        # softmax(q k' / sqrt(D)) v.  Without a mask there are two cases: T = S, causal from the corner,
+        # softmax(q k' / sqrt(D)) v.  Without a mask there are two cases: T = S, causal from the top,
         # and T = 1, one query that may see every key.
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1,
@@ -289,7 +292,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model; `hf_config` is the `config.json` it came with, kept to be saved again."""
+    """A causal language model; `hf_config` is its `config.json`, kept to be saved again."""
 
     def __init__(self, hf_config: dict, source: str = "config.json"):
         super().__init__()
@@ -323,7 +326,7 @@ class Transformer(nn.Module):
         return self.head(h[:, -1:] if last_only else h)
 
     def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What the head reads, (B, T) -> (B, T, C): for losses that never hold all the logits at once."""
+        """What the head reads, (B, T) -> (B, T, C): for losses that never hold all the logits."""
         T = tokens.shape[1]
         positions, mask = _positions_and_mask(T, cache, tokens.device)
         angles = positions[..., None] * self.frequencies  # (T, D/2), or (B, 1, T, D/2) when padded
@@ -353,7 +356,7 @@ class Transformer(nn.Module):
 
 
 def _positions_and_mask(T: int, cache: KVCache | None, device) -> tuple[Tensor, Tensor | None]:
-    """Positions (T,) or (B, 1, T), and who sees whom, (T, S) or (B, 1, T, S); None where SDPA knows."""
+    """Positions (T,) or (B, 1, T); who sees whom, (T, S) or (B, 1, T, S), None if SDPA knows."""
     before = 0 if cache is None else cache.length
     columns = torch.arange(before + T, device=device)  # (S,)
     queries = columns[before:]  # (T,)
@@ -365,7 +368,7 @@ def _positions_and_mask(T: int, cache: KVCache | None, device) -> tuple[Tensor, 
     if start is None:
         return queries, mask
     start = start[:, None, None, None]  # (B, 1, 1, 1)
-    # a pad may look at pads: a softmax over nothing would be NaN, and NaN * 0 is NaN in later layers
+    # a pad may look at pads: a softmax over nothing is NaN, and in the next layer NaN * 0 is NaN
     mask = mask & ((columns >= start) | (queries[:, None] < start))  # (B, 1, T, S)
     return (queries - start[..., 0]).clamp(min=0), mask  # (B, 1, T)
 
@@ -373,11 +376,14 @@ def _positions_and_mask(T: int, cache: KVCache | None, device) -> tuple[Tensor, 
 # --------------------------------------------------------------------------- weights from a folder
 
 
-def load(folder_or_hub_id: str | Path, device="cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+def load(
+    folder_or_hub_id: str | Path, device="cpu", dtype: torch.dtype = torch.float32
+) -> Transformer:
     """A checkpoint of the Hugging Face form: `config.json` and `*.safetensors`, in shards or not.
 
-    Every tensor must be there with its shape and no other may be: anything else is a `CheckpointError`
-    whose one line names the file and the tensor.  Pickled weights and code in the folder are never read.
+    Every tensor must be there with its shape and no other may be: anything else is a
+    `CheckpointError` whose one line names the file and the tensor.  Pickled weights and code in the
+    folder are never read.
     """
     folder = find_folder(folder_or_hub_id)
     hf_config = read_json(folder / "config.json")
@@ -425,7 +431,9 @@ def _weight_files(folder: Path) -> list[Path]:
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(f"{index}: {name!r} is not the name of a safetensors file beside it")
+            raise CheckpointError(
+                f"{index}: {name!r} is not the name of a safetensors file beside it"
+            )
         if not (folder / name).exists():
             raise CheckpointError(f"{folder / name}: missing, though the index names it")
     return [folder / name for name in names]
@@ -451,7 +459,7 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/")) or name.endswith("/"):
         raise CheckpointError(f"{name}: no such model folder (nor a hub id of the form owner/name)")
     from huggingface_hub import snapshot_download  # comes with transformers; needed only here
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     wanted = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
     try:

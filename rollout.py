@@ -1,18 +1,18 @@
 """Rollouts: sample G responses to one prompt, reading the prompt once.
 
 What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is prefilled a
-single time and its cache copied to the G rows; each further token costs one forward pass of one token
-a row; rows that have said a stop token leave the batch.
+single time and its cache copied to the G rows; each further token costs one forward pass of one
+token a row; rows that have said a stop token leave the batch.
 
-Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  The log-probabilities
-recorded here are log pi_old in the ratio of `train.grpo_loss`, so they are those of the *whole*
-distribution at the sampling temperature, even where top-k or top-p cut its tail.
+Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  The
+log-probabilities recorded here are log pi_old in the ratio of `train.grpo_loss`, so they are those
+of the *whole* distribution at the sampling temperature, even where top-k or top-p cut its tail.
 
-Try changing first: `temperature` (0 is greedy: all G responses agree, no group is ever informative),
-or drop rows at every finish instead of at every halving and time it.
+Try changing first: `temperature` (0 is greedy: all G responses agree, no group is ever
+informative), or drop rows at every finish instead of at every halving and time it.
 
-One departure from the usual loop: each row of each step gets its own uniform number, dropped or not,
-so which tokens a row says never depends on when its neighbours finish.
+One departure from the usual loop: each row of each step gets its own uniform number, dropped or
+not, so which tokens a row says never depends on when its neighbours finish.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from model import KVCache, Transformer
 
 @dataclass
 class Group:
-    """n rollouts; response tokens stand in columns prompt_len.. and zeros after each response's end."""
+    """n rollouts: responses in columns prompt_len and on, zeros after the end of each."""
 
     tokens: Tensor  # (n, T) int64, prompt then response
     prompt_len: int  # P, so that T = P + T_new
@@ -47,7 +47,7 @@ class Group:
         return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
     def entropy(self) -> float:
-        """-mean log p of the sampled tokens, nats a token: a free Monte Carlo estimate of the entropy."""
+        """-mean log p of the sampled tokens, in nats: a free estimate of the entropy."""
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
 
 
@@ -66,8 +66,8 @@ def generate(
 ) -> Group:
     """Sample n responses to one prompt, prefilling it once.
 
-    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.  Raises ValueError on
-    an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
+    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.  Raises
+    ValueError on an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
     """
     prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
     cache = _new_cache(model, rows=1, max_len=prompt.shape[1] + max_new_tokens)
@@ -113,7 +113,9 @@ def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Gro
     logprobs = torch.zeros(n, max_new_tokens, device=prompt.device)
     lengths = prompt.new_full((n,), max_new_tokens)
     finished = torch.zeros(n, dtype=torch.bool, device=prompt.device)
-    rows = torch.arange(n, device=prompt.device)  # (live,) which row of the output each cache row is
+    rows = torch.arange(
+        n, device=prompt.device
+    )  # (live,) which row of the output each cache row is
 
     for t in range(max_new_tokens):
         token, logprob = pick(logits, rows, n)  # (live,) each
@@ -143,7 +145,7 @@ def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Gro
 
 
 class _Sampler:
-    """Picks the next token of each live row; returns it and its log-probability at the temperature."""
+    """Picks the next token of each live row, with its log-probability at the temperature."""
 
     def __init__(self, temperature, top_k, top_p, generator, device):
         if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
@@ -169,7 +171,7 @@ class _Sampler:
         return token, logp.gather(1, token[:, None])[:, 0]
 
     def truncate(self, logp: Tensor) -> Tensor:
-        """-inf outside the top k, then outside the nucleus (arXiv 1904.09751); (live, V) -> same."""
+        """-inf outside the top k, then outside the nucleus (arXiv 1904.09751); (live, V) both."""
         if 0 < self.top_k < logp.shape[-1]:
             kth = logp.topk(self.top_k, dim=-1).values[:, -1:]  # (live, 1)
             logp = logp.masked_fill(logp < kth, -torch.inf)
@@ -197,6 +199,4 @@ def _prompt_tensor(prompts: Sequence[Sequence[int]], model: Transformer) -> Tens
 
 
 def _new_cache(model: Transformer, rows: int, max_len: int, start: Tensor | None = None) -> KVCache:
-    return KVCache(
-        model.config, rows, max_len, device=model.device, dtype=model.dtype, start=start
-    )
+    return KVCache(model.config, rows, max_len, device=model.device, dtype=model.dtype, start=start)

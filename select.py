@@ -1,12 +1,13 @@
 """The one-shot selector: which single problem is worth this step's rollouts?
 
-What it teaches: rollouts are spent before anyone knows whether they teach.  A group whose rewards are
-all equal has zero advantage and no gradient, and in a real pool that is most groups.  The history of
-rewards predicts which problem is *informative* next: the one whose rewards still vary.
+What it teaches: rollouts are spent before anyone knows whether they teach.  A group whose rewards
+are all equal has zero advantage and no gradient, and in a real pool that is most groups.  The
+history of rewards predicts which problem is *informative* next: the one whose rewards still vary.
 
-Where it stands: the line "i_t = argmax over the candidates of A_i" of DoPR, before each rollout; and after
-it the update of what is remembered of problem i.  Per problem: m (running pass rate), v (running reward
-variance), n (visits), H (running entropy).  After a group with mean reward r and population variance s2:
+Where it stands: the line "i_t = argmax over the candidates of A_i" of DoPR, before each rollout;
+and after it the update of what is remembered of problem i.  Per problem: m (running pass rate), v
+(running reward variance), n (visits), H (running entropy).  After a group with mean reward r and
+population variance s2:
 
     v <- (1-b) v + b [ s2 + (1-b)(r - m)^2 ]     within the group, plus the drift between visits
     m <- m + b (r - m)                           b = `ema`; with 0/1 rewards v = m (1-m) exactly
@@ -21,9 +22,9 @@ RLVR (arXiv 2504.20571, eq. 1); the bonus has the shape of UCB1 (Auer et al. 200
 
 Try changing first: `bonus` (0 trusts the history alone, 1 drowns it), then `ema`.
 
-This file shares its name with a module of the standard library, which `subprocess` and with it torch
-import by that name.  So under the name `select` it hands over the real one; the project loads it by its
-path under another name (`config.selectors`).
+This file shares its name with a module of the standard library, which `subprocess` and with it
+torch import by that name.  So under the name `select` it hands over the real one; the project loads
+it by its path under another name (`config.selectors`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ if __name__ == "select":  # asked for by the standard library, not by us
     from importlib.util import module_from_spec
 
     # built into some interpreters, a shared library of others, and never a .py file
-    _specs = [BuiltinImporter.find_spec("select"), *(PathFinder.find_spec("select", [p]) for p in sys.path)]
+    _specs = [
+        BuiltinImporter.find_spec("select"),
+        *(PathFinder.find_spec("select", [p]) for p in sys.path),
+    ]
     _spec = next(s for s in _specs if s is not None and not str(s.origin).endswith(".py"))
     sys.modules["select"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["select"])
@@ -48,8 +52,8 @@ class OneShotSelector:
     """DoPR's selector: per candidate volatility plus exploration, and the largest sum is chosen.
 
     `n_problems` is the size of the pool; `entropy` says what `update` is given as a group's entropy
-    ("policy": of the sampled tokens, "answers": of the answers they led to) or that it counts for nothing
-    ("none").  Raises ValueError for parameters, candidates or rewards that make no sense.
+    ("policy": of the sampled tokens, "answers": of the answers they led to) or that it counts for
+    nothing ("none").  Raises ValueError for parameters, candidates or rewards that make no sense.
     """
 
     def __init__(self, n_problems, ema=0.3, bonus=0.05, entropy="policy", seed=0):
@@ -95,13 +99,15 @@ class OneShotSelector:
         return int(candidates[self.rng.choice(best)])
 
     def update(self, i, rewards, entropy=None) -> None:
-        """Remember the rewards (G,) of a group of problem i, and its entropy in nats where known."""
+        """Remember the rewards (G,) of a group of problem i, and its entropy (nats) if known."""
         rewards = np.asarray(rewards, dtype=np.float64)
         if not 0 <= i < len(self.mean) or rewards.size == 0 or not np.isfinite(rewards).all():
             raise ValueError(f"cannot learn from rewards {rewards.tolist()} of problem {i}")
         b, r = self.ema, rewards.mean()
         # West's exponentially weighted variance, with the group's own variance inside
-        self.variance[i] += b * (rewards.var() + (1 - b) * (r - self.mean[i]) ** 2 - self.variance[i])
+        self.variance[i] += b * (
+            rewards.var() + (1 - b) * (r - self.mean[i]) ** 2 - self.variance[i]
+        )
         self.mean[i] += b * (r - self.mean[i])
         if entropy is not None:
             first = np.isnan(self.entropies[i])
@@ -133,7 +139,7 @@ class OneShotSelector:
 
 
 # --------------------------------------------------------------------------- baselines
-# Each differs from DoPR in one thing and keeps its memory, so that every arm logs the same quantities.
+# Each differs from DoPR in one thing and keeps its memory: every arm logs the same quantities.
 
 
 class VolatilityOnly(OneShotSelector):
@@ -179,9 +185,10 @@ class FixedOne(RandomOne):
 
 
 class Thompson(OneShotSelector):
-    """Thompson sampling: draw a pass rate p_i from each Beta posterior, choose the largest p (1 - p).
+    """Thompson sampling: draw a pass rate p from each Beta posterior, choose the largest p (1 - p).
 
-    One draw a problem holds until the next update, so that scores can be asked for without changing them.
+    One draw a problem holds until the next update, so that scores can be asked for without changing
+    them.
     """
 
     def __init__(self, n_problems, ema=0.3, bonus=0.05, entropy="policy", seed=0):

@@ -1,14 +1,16 @@
-"""DoPR: one problem a step is chosen, rolled out and learned from; `python train.py --config small.json`.
+"""DoPR: each step one problem is chosen, rolled out and learned from.
 
-What it teaches: GRPO with verifiable rewards is a page of code, and so is what DoPR adds to it.  A step:
+What it teaches: GRPO with verifiable rewards is a page of code, and so is what DoPR adds to it.  A
+step:
 
     candidates ~ the pool                            M of N problems                 `train`
     i = argmax A_i                                   volatility + exploration        `select.py`
     y_1..y_G ~ pi_old( . | x_i)                      the only rollouts of the step   `rollout.py`
     r_g = 1 if y_g's answer equals the gold          the verifiable reward           `verifier.py`
     remember (r_1..r_G) of problem i                                                 `select.py`
-    A_g = (r_g - mean r) / std r                     0 if all are equal: skipped     `group_advantages`
-    theta <- theta - lr * grad of the clipped loss                                   `grpo_loss`
+    A_g = (r_g - mean r) / std r                     0 if all are equal: skipped
+    `group_advantages` theta <- theta - lr * grad of the clipped loss
+    `grpo_loss`
 
 Where it stands: here everything meets.  The full-batch baseline runs through the same loop: there
 `choose` returns all M candidates instead of one.
@@ -17,8 +19,9 @@ Try changing first: `--set selector.name=random_one`, then `full_batch`, and com
 `update.aggregate`, or `clip_high`.
 
 Departures from the papers.  DoPR's own formulas are not known to us: see `select.py`.  From GRPO
-(DeepSeekMath, arXiv 2402.03300): no KL term unless `kl_coef` > 0, clip-higher and the token mean by default
-(DAPO, arXiv 2503.14476), groups of equal rewards take no part in the mean (DAPO), std is the population's.
+(DeepSeekMath, arXiv 2402.03300): no KL term unless `kl_coef` > 0, clip-higher and the token mean by
+default (DAPO, arXiv 2503.14476), groups of equal rewards take no part in the mean (DAPO), std is
+the population's.
 """
 
 import argparse
@@ -41,7 +44,15 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 
 import curve
-from config import Config, ConfigError, RolloutConfig, UpdateConfig, all_keys, read_config, selectors
+from config import (
+    Config,
+    ConfigError,
+    RolloutConfig,
+    UpdateConfig,
+    all_keys,
+    read_config,
+    selectors,
+)
 from data import DataError, Problem, arithmetic_problems, load_jsonl, load_tokenizer, prompt_ids
 from model import CheckpointError, Transformer, find_folder, load, read_json
 from rollout import Group, check_stop_ids, generate, generate_batch
@@ -54,15 +65,15 @@ EVALUATION_ROWS = 256
 
 
 def group_advantages(rewards, normalize: str = "std") -> Tensor:
-    """A_g = (r_g - mean r) / std r over one group, (G,) -> (G,); exactly 0 where all rewards are equal.
+    """A_g = (r_g - mean r) / std r over one group, (G,) -> (G,); exactly 0 if all are equal.
 
-    DeepSeekMath (arXiv 2402.03300) section 4.1.2; `normalize` "none" leaves out the division, as Dr. GRPO
-    (arXiv 2503.20783) does.  The standard deviation is the population's.
+    DeepSeekMath (arXiv 2402.03300) section 4.1.2; `normalize` "none" leaves out the division, as
+    Dr. GRPO (arXiv 2503.20783) does.  The standard deviation is the population's.
     """
     if normalize not in ("std", "none"):
         raise ValueError(f"normalize must be 'std' or 'none', not {normalize!r}")
     rewards = torch.as_tensor(rewards, dtype=torch.float32)
-    if rewards.max() == rewards.min():  # a mean of equal floats may differ from them in the last bit
+    if rewards.max() == rewards.min():  # their mean may differ in the last bit
         return torch.zeros_like(rewards)
     centred = rewards - rewards.mean()
     return centred / rewards.std(correction=0) if normalize == "std" else centred
@@ -71,8 +82,9 @@ def group_advantages(rewards, normalize: str = "std") -> Tensor:
 def token_weights(mask: Tensor, aggregate: str, constant_length: int | None = None) -> Tensor:
     """How much each response token counts in the loss, (G, L) -> (G, L); a loss is a weighted sum.
 
-    "token": the mean over all tokens (DAPO eq. 8); "sequence": the mean over responses of the mean over
-    their tokens (GRPO eq. 3); "constant": the sum over G times a constant, L where none is given (Dr. GRPO).
+    "token": the mean over all tokens (DAPO eq. 8); "sequence": the mean over responses of the mean
+    over their tokens (GRPO eq. 3); "constant": the sum over G times a constant, L where none is
+    given (Dr. GRPO).
     """
     G, L = mask.shape
     if aggregate == "token":
@@ -97,18 +109,18 @@ def grpo_loss(
     ref_logp: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The clipped surrogate of PPO (arXiv 1707.06347, eq. 7) with group advantages, to be minimised.
+    """PPO's clipped surrogate (arXiv 1707.06347, eq. 7) with group advantages, to be minimised.
 
         L = -sum_t w_t { min[ratio_t A, clip(ratio_t, 1-low, 1+high) A] - kl_coef * k3_t }
 
-    logp, old_logp, mask and ref_logp are (G, L), advantages (G,).  `weights` (G, L) replaces those of
-    `aggregate` where the rows are only a part of a batch.  Returns the loss and the shares of clipped tokens
-    and the KL to the reference, weighted like the loss.
+    logp, old_logp, mask and ref_logp are (G, L), advantages (G,).  `weights` (G, L) replaces those
+    of `aggregate` where the rows are only a part of a batch.  Returns the loss and the shares of
+    clipped tokens and the KL to the reference, weighted like the loss.
     """
     if weights is None:
         weights = token_weights(mask, aggregate)
     real = mask.bool()
-    # outside the mask anything may stand, also -inf: take it out before it meets exp or a zero weight
+    # outside the mask anything may stand, also -inf: out with it before it meets a zero weight
     log_ratio = torch.where(real, logp - old_logp, 0.0)
     ratio = log_ratio.exp()  # pi_theta / pi_old, (G, L)
     A = advantages[:, None]  # (G, 1)
@@ -126,11 +138,13 @@ def grpo_loss(
     return -(weights * surrogate).sum(), stats
 
 
-def token_logprobs(model: Transformer, tokens: Tensor, prompt_len: int, temperature: float) -> Tensor:
+def token_logprobs(
+    model: Transformer, tokens: Tensor, prompt_len: int, temperature: float
+) -> Tensor:
     """log pi(y_t | x, y_<t) of the response tokens at the sampling temperature, (G, T) -> (G, T-P).
 
-    In float32, and for a few positions at a time whose logits are computed again on the way back, so
-    that the (G, T, V) tensor never exists.
+    In float32, and for a few positions at a time whose logits are computed again on the way back,
+    so that the (G, T, V) tensor never exists.
     """
     # the state at column t predicts the token at t + 1: the first response token comes from P - 1
     states = model.hidden(tokens[:, :-1])[:, prompt_len - 1 :]  # (G, L, C), L = T - P
@@ -157,15 +171,19 @@ def update_policy(
     cfg: UpdateConfig,
     rollout: RolloutConfig,
 ) -> dict[str, float]:
-    """`updates_per_group` optimizer steps on informative groups; returns loss, grad_norm and statistics."""
+    """`updates_per_group` optimizer steps on informative groups; returns loss and statistics."""
     # weights of all rows together, so that splitting them into micro-batches changes nothing
     masks = [F.pad(g.mask, (0, rollout.max_new_tokens - g.mask.shape[1])) for g in groups]
-    weights = token_weights(torch.cat(masks), cfg.aggregate, rollout.max_new_tokens)  # (sum G, limit)
+    weights = token_weights(
+        torch.cat(masks), cfg.aggregate, rollout.max_new_tokens
+    )  # (sum G, limit)
     size = cfg.micro_batch or rollout.group_size
     for _ in range(cfg.updates_per_group):
         optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
-        for group, A, weight in zip(groups, advantages, weights.split(rollout.group_size), strict=True):
+        for group, A, weight in zip(
+            groups, advantages, weights.split(rollout.group_size), strict=True
+        ):
             for rows in torch.arange(len(A), device=model.device).split(size):
                 score = partial(
                     token_logprobs,
@@ -266,15 +284,17 @@ class Policy:
         """The prompt's tokens; `DataError` where there are none or the model does not know one."""
         ids = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
         if not ids or max(ids) >= self.model.config.vocab_size:
-            raise DataError(f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary")
+            raise DataError(
+                f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"
+            )
         return ids
 
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
         """n responses to one problem."""
         r = self.cfg.rollout
         return generate(
-            self.model, self.prompt(problem), n, temperature=r.temperature, top_k=r.top_k, top_p=r.top_p,
-            generator=generator, **self.limits,
+            self.model, self.prompt(problem), n, generator=generator,
+            temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
         )  # fmt: skip
 
     def texts(self, group: Group) -> list[str]:
@@ -285,7 +305,7 @@ class Policy:
         return [float(verify(text, problem.answer)) for text in self.texts(group)]
 
     def entropy(self, group: Group, whose: str) -> float | None:
-        """Of the policy, in nats a token, or of the distribution of its answers, in nats a response."""
+        """Of the policy, in nats a token, or of its answers, in nats a response."""
         if whose == "policy":
             return group.entropy()
         if whose == "none":
@@ -295,7 +315,7 @@ class Policy:
         return float(-(share * np.log(share)).sum())
 
     def evaluate(self, problems: list[Problem], clock) -> dict:
-        """Greedy accuracy, over all problems and by kind; these rollouts are not training's cost."""
+        """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
         right: dict[str, list[bool]] = {}
         unused = torch.Generator(self.model.device)  # greedy draws nothing
         with clock("evaluate"):
@@ -308,7 +328,10 @@ class Policy:
                 for problem, text in zip(batch, self.texts(group), strict=True):
                     right.setdefault(problem.kind, []).append(verify(text, problem.answer))
         by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
-        return {"accuracy": float(np.mean(sum(right.values(), []))), "accuracy_by_kind": by_kind}
+        return {
+            "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),
+            "accuracy_by_kind": by_kind,
+        }
 
     def save(self, folder: Path) -> None:
         """The trained weights beside the files of the checkpoint that say how to use them."""
@@ -319,7 +342,7 @@ class Policy:
 
 
 def checkpoint_stop_ids(folder: Path, tokenizer) -> list[int]:
-    """The ids that end a response, as the generation config says, else the config, else the tokenizer."""
+    """What ends a response, by the generation config, else the config, else the tokenizer."""
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists():
             ids = read_json(folder / name).get("eos_token_id")
@@ -331,11 +354,12 @@ def checkpoint_stop_ids(folder: Path, tokenizer) -> list[int]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name, the best one for "auto"; `ConfigError` where this machine has it not."""
+    """The device of that name, or the best one; `ConfigError` where this machine has it not."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        torch.Generator(device)  # the first thing that a run asks of it
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().split("\n")[0]
@@ -360,7 +384,9 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
     if not rest:
         raise DataError(f"{cfg.data.pool}: every problem of the pool is also held out")
     if len(rest) < len(pool):
-        print(f"{len(pool) - len(rest)} problems of the pool are also held out: left out of the pool")
+        print(
+            f"{len(pool) - len(rest)} problems of the pool are also held out: left out of the pool"
+        )
     return rest, heldout
 
 
@@ -368,7 +394,7 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
 
 
 class Log:
-    """Counts what a run costs, times its parts, writes `metrics.jsonl` and moves the progress bar."""
+    """Counts what a run costs, times its parts, writes `metrics.jsonl`, moves the progress bar."""
 
     def __init__(self, out: Path, n_steps: int, pool: list[Problem]):
         self.n_steps, self.pool = n_steps, pool
@@ -473,7 +499,7 @@ def read_arguments(argv):
 
 
 def run(cfg: Config, out: Path) -> None:
-    """One run from configuration to trained model; nothing is written before all input is checked."""
+    """One run, configuration to trained model; nothing is written before all input is checked."""
     started = time.perf_counter()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: already holds a run; name another with --out, or delete it")
@@ -501,7 +527,7 @@ def run(cfg: Config, out: Path) -> None:
 
 
 def plan_steps(cfg: Config, n_problems: int) -> int:
-    """How many steps the limits on steps and on rollouts allow; at least one, or a `ConfigError`."""
+    """How many steps the limits on steps and rollouts allow; `ConfigError` if not even one."""
     full_batch = cfg.selector.name == "full_batch"
     groups = min(cfg.selector.candidates, n_problems) if full_batch else 1
     cost = groups * cfg.rollout.group_size
@@ -523,7 +549,7 @@ def print_summary(summary: dict, out: Path) -> None:
     print(f"rollouts           {s['rollouts']:,} ({s['tokens']:,} tokens) in {s['steps']:,} steps")
     print(f"informative        {s['informative_groups']:,} of {groups:,} groups")
     print(
-        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update (loss), "
+        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} loss, "
         f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all"
     )
     try:

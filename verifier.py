@@ -25,8 +25,8 @@ ANSWER_PATTERNS = (
 def extract_answer(response: str) -> str | None:
     r"""The answer that a response commits to, or None where it gives none.
 
-    The last `\boxed{...}` if the word occurs at all (one that is unclosed or empty is no answer), else
-    the first of `ANSWER_PATTERNS` that occurs.  A stray last number is no answer.
+    The last `\boxed{...}` if the word occurs at all (one that is unclosed or empty is no answer),
+    else the first of `ANSWER_PATTERNS` that occurs.  A stray last number is no answer.
     """
     if "\\boxed" in response:
         return _last_box(response)
@@ -51,7 +51,7 @@ def _last_box(response: str) -> str | None:
 
 
 def normalise(text: str) -> str:
-    """The text without what carries no value: dollars, spacing, sizing, units of percent and degree."""
+    """The text without what carries no value: dollars, spacing, sizes, percent and degree signs."""
     text = text.strip().strip("$").rstrip(".")
     text = re.sub(r"\\(?:left|right|displaystyle|quad|[,;:! ])", "", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
@@ -83,7 +83,7 @@ def number(text: str) -> Fraction | None:
 
 
 def is_equivalent(answer: str, gold: str) -> bool:
-    """Equal as exact numbers where both are numbers, else equal as normalised text; never for empty."""
+    """Equal as exact numbers where both are numbers, else as normalised text; never for empty."""
     left, right = normalise(answer), normalise(gold)
     if not left or not right:
         return False

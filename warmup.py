@@ -1,13 +1,14 @@
 """The base model: supervised training on annotators who forget most carries.
 
-What it teaches: where the ability comes from that RLVR later unlocks.  Every annotator here knows the
-column method and forgets each carry with probability 0.6, so the model learns to carry, as a habit
-of two fifths.  `python warmup.py` makes `base/` from nothing in a few minutes on one CPU core.
+What it teaches: where the ability comes from that RLVR later unlocks.  Every annotator here knows
+the column method and forgets each carry with probability 0.6, so the model learns to carry, as a
+habit of two fifths.  `python warmup.py` makes `base/` from nothing in a few minutes on one CPU
+core.
 
 Where it stands: before step 0.  It makes pi_0, the policy that `train.py` starts from.
 
-Try changing first: `data.FORGET`.  At 1.0 nobody ever carries and RLVR has nothing to find; at 0.3 the
-base model is nearly done.  Or `--steps 300`, and watch reinforcement start from a shaky hand.
+Try changing first: `data.FORGET`.  At 1.0 nobody ever carries and RLVR has nothing to find; at 0.3
+the base model is nearly done.  Or `--steps 300`, and watch reinforcement start from a shaky hand.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data import FORGET, arithmetic_problems, is_heldout, prompt_ids, random_operands, solution
+from data import FORGET, is_heldout, random_operands, solution
 from model import Transformer
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -47,7 +48,7 @@ BASE_CONFIG = {
 
 
 def build_tokenizer():
-    """One token a character, a BOS before every text; a character outside the vocabulary is an error."""
+    """One token a character, a BOS before every text; any other character is an error."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -88,7 +89,7 @@ def training_batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, t
 
 
 def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer:
-    """A fresh transformer after `steps` of AdamW; the learning rate rises, holds, and falls from half way."""
+    """A fresh transformer after `steps` of AdamW; the rate rises, holds, falls from half way."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = Transformer(dict(BASE_CONFIG))

@@ -1,4 +1,4 @@
-"""data.py and the tokenizer: right working, separate splits, lines that are named when malformed."""
+"""data.py and the tokenizer: right working, separate splits, malformed lines named."""
 
 import json
 
@@ -56,7 +56,9 @@ def test_remembered_working_is_right_and_carries_are_what_can_go_wrong():
 def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer):
     heldout, trained = set(), set()
     for seed in range(5):
-        heldout |= {p.text for p in arithmetic_problems(200, np.random.default_rng(seed), heldout=True)}
+        heldout |= {
+            p.text for p in arithmetic_problems(200, np.random.default_rng(seed), heldout=True)
+        }
         trained |= {p.text for p in arithmetic_problems(80, np.random.default_rng(seed))}
     tokens, _ = training_batch(np.random.default_rng(0), 2000)
     for row in tokens:
@@ -84,7 +86,9 @@ def test_warmup_targets_are_the_response_and_its_end(tokenizer):
         text = tokenizer.decode(learned, skip_special_tokens=True)
         assert "#" in text and text.count("=") >= 2
         first = (target != -100).nonzero()[0, 0]
-        assert tokenizer.decode(row[first : first + 1]) == "="  # the prompt's last token predicts it
+        assert (
+            tokenizer.decode(row[first : first + 1]) == "="
+        )  # the prompt's last token predicts it
 
 
 # ---- files
@@ -92,7 +96,9 @@ def test_warmup_targets_are_the_response_and_its_end(tokenizer):
 
 def test_jsonl(tmp_path):
     file = tmp_path / "p.jsonl"
-    file.write_text('{"problem": "1+1=", "answer": 2}\n\n{"problem": "q", "answer": "x", "kind": "k"}\n')
+    file.write_text(
+        '{"problem": "1+1=", "answer": 2}\n\n{"problem": "q", "answer": "x", "kind": "k"}\n'
+    )
     assert load_jsonl(file) == [Problem("1+1=", "2"), Problem("q", "x", "k")]
 
 

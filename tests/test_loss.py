@@ -1,6 +1,5 @@
 """The GRPO loss and its gradient against a slow scalar reference, and the pitfalls around it."""
 
-import itertools
 import math
 
 import pytest
@@ -59,7 +58,15 @@ def test_loss_and_gradient_equal_the_scalar_reference(aggregate, kl_coef, seed):
     loss, stats = grpo_loss(logp, old, A, mask, aggregate=aggregate, kl_coef=kl_coef, ref_logp=ref)
     loss.backward()
     expected, gradient = reference(
-        logp.tolist(), old.tolist(), ref.tolist(), ADVANTAGES, LENGTHS, aggregate, kl_coef, 0.2, 0.28
+        logp.tolist(),
+        old.tolist(),
+        ref.tolist(),
+        ADVANTAGES,
+        LENGTHS,
+        aggregate,
+        kl_coef,
+        0.2,
+        0.28,
     )
     assert loss.item() == pytest.approx(expected, abs=1e-7)
     torch.testing.assert_close(logp.grad, torch.tensor(gradient).double(), atol=1e-7, rtol=0)
@@ -68,7 +75,14 @@ def test_loss_and_gradient_equal_the_scalar_reference(aggregate, kl_coef, seed):
 
 @pytest.mark.parametrize(
     ("ratio", "advantage", "moves"),
-    [(1.5, 1, False), (1.5, -1, True), (0.5, 1, True), (0.5, -1, False), (1.1, 1, True), (0.9, -1, True)],
+    [
+        (1.5, 1, False),
+        (1.5, -1, True),
+        (0.5, 1, True),
+        (0.5, -1, False),
+        (1.1, 1, True),
+        (0.9, -1, True),
+    ],
 )
 def test_which_side_is_clipped(ratio, advantage, moves):
     """For A < 0 it is the low side; the inverted clip is the classic mistake."""
@@ -94,7 +108,9 @@ def test_what_stands_outside_the_mask_does_not_matter():
 def test_empty_responses_are_no_division_by_zero(aggregate):
     logp = torch.zeros(2, 3, requires_grad=True)
     mask = torch.tensor([[0.0, 0, 0], [1, 1, 0]])
-    loss, _ = grpo_loss(logp, torch.zeros(2, 3), torch.tensor([1.0, 1.0]), mask, aggregate=aggregate)
+    loss, _ = grpo_loss(
+        logp, torch.zeros(2, 3), torch.tensor([1.0, 1.0]), mask, aggregate=aggregate
+    )
     loss.backward()
     assert loss.isfinite() and logp.grad.isfinite().all()
     assert token_weights(torch.zeros(2, 3), aggregate).sum() == 0
@@ -106,14 +122,18 @@ def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="normalize"):
         group_advantages([0, 1], "max")
     with pytest.raises(ValueError, match="ref_logp"):
-        grpo_loss(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1), kl_coef=0.1)
+        grpo_loss(
+            torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1), kl_coef=0.1
+        )
 
 
 # ---- advantages
 
 
 def test_advantages_by_hand():
-    torch.testing.assert_close(group_advantages([1, 0, 0, 0]), torch.tensor([3, -1, -1, -1]) / 3**0.5)
+    torch.testing.assert_close(
+        group_advantages([1, 0, 0, 0]), torch.tensor([3, -1, -1, -1]) / 3**0.5
+    )
     torch.testing.assert_close(group_advantages([1, 0], "none"), torch.tensor([0.5, -0.5]))
 
 

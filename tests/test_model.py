@@ -74,7 +74,7 @@ def test_a_saved_folder_loads_in_transformers(pair, tmp_path):
 
 @torch.no_grad()
 def test_config_of_transformers_4_is_read(pair, tmp_path):
-    """rope_theta, rope_scaling and torch_dtype stood at the top level; reading only the new names fails."""
+    """It had rope_theta, rope_scaling and torch_dtype at the top; the new names do not suffice."""
     _, ours, folder = pair
     hf = json.loads((folder / "config.json").read_text())
     rope = hf.pop("rope_parameters")
@@ -156,7 +156,10 @@ def edit_weights(folder, change):
         (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read as JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: cannot be read"),
         (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors"),
-        (lambda f: edit_weights(f, lambda w: w.pop("model.norm.weight")), "missing tensor model.norm"),
+        (
+            lambda f: edit_weights(f, lambda w: w.pop("model.norm.weight")),
+            "missing tensor model.norm",
+        ),
         (lambda f: edit_weights(f, lambda w: w.update(odd=torch.ones(1))), "unexpected tensor odd"),
         (
             lambda f: edit_weights(f, lambda w: w.update({"model.norm.weight": torch.ones(31)})),

@@ -1,4 +1,4 @@
-"""rollout.py: sampling frequencies, recorded log-probabilities, stops, and rows that leave early."""
+"""rollout.py: sampling frequencies, recorded log-probabilities, stops, rows that leave early."""
 
 import pytest
 import torch
@@ -23,7 +23,9 @@ def truncated_softmax(logits, temperature, top_k, top_p):
     p = (logits.double() / temperature).softmax(0)
     order = sorted(range(len(p)), key=lambda i: -float(p[i]))
     kept = order[:top_k] if top_k else order
-    p = torch.tensor([float(p[i]) if i in kept else 0.0 for i in range(len(p))], dtype=torch.float64)
+    p = torch.tensor(
+        [float(p[i]) if i in kept else 0.0 for i in range(len(p))], dtype=torch.float64
+    )
     p /= p.sum()
     mass, nucleus = 0.0, []
     for i in order:
@@ -82,7 +84,9 @@ def test_lengths_are_carried_not_read_off_the_padding(tiny):
     """Token 0 is a word like any other; it also fills the columns after the end."""
     group = sample(tiny, n=64, stop_ids=[0], max_new_tokens=30)
     assert group.finished.any()
-    for row, length in zip(group.tokens[group.finished][:, 4:], group.lengths[group.finished], strict=True):
+    for row, length in zip(
+        group.tokens[group.finished][:, 4:], group.lengths[group.finished], strict=True
+    ):
         assert row[length - 1] == 0
         assert (row[: length - 1] != 0).all()
     assert group.mask.sum(1).tolist() == group.lengths.tolist()
@@ -96,7 +100,10 @@ def test_dropping_finished_rows_changes_no_token(tiny):
     for row, length in enumerate(stopped.lengths.tolist()):
         assert stopped.tokens[row, : 4 + length].tolist() == free.tokens[row, : 4 + length].tolist()
     torch.testing.assert_close(
-        stopped.logprobs, (free.logprobs[:, : stopped.logprobs.shape[1]] * stopped.mask), atol=1e-5, rtol=0
+        stopped.logprobs,
+        (free.logprobs[:, : stopped.logprobs.shape[1]] * stopped.mask),
+        atol=1e-5,
+        rtol=0,
     )
 
 

@@ -1,4 +1,4 @@
-"""select.py: the formulas by hand, the baselines by their one difference, and the clash of names."""
+"""select.py: the formulas by hand, the baselines by their one difference, the clash of names."""
 
 import json
 import math
@@ -26,7 +26,10 @@ def test_two_visits_by_hand():
     s.update(1, [1, 1, 1, 1])
     v = 0.7 * v + 0.3 * (0 + 0.7 * (1 - m) ** 2)
     assert s.variance[1] == pytest.approx(v)
-    expected = [0.5 + 0.05 * math.sqrt(math.log(3)), math.sqrt(v) + 0.05 * math.sqrt(math.log(3) / 3)]
+    expected = [
+        0.5 + 0.05 * math.sqrt(math.log(3)),
+        math.sqrt(v) + 0.05 * math.sqrt(math.log(3) / 3),
+    ]
     assert s.scores([0, 1]) == pytest.approx(expected)
 
 
@@ -74,7 +77,8 @@ def test_a_score_that_is_no_number_wins_nothing():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"n_problems": 0}, {"ema": 0}, {"bonus": -1}, {"bonus": math.nan}, {"entropy": "x"}]
+    "arguments",
+    [{"n_problems": 0}, {"ema": 0}, {"bonus": -1}, {"bonus": math.nan}, {"entropy": "x"}],
 )
 def test_parameters_without_sense_are_refused(arguments):
     with pytest.raises(ValueError):
@@ -120,7 +124,9 @@ def test_the_baselines_differ_from_dopr_in_one_thing():
         s.update(0, [0, 1, 1, 1], 0.2)
         s.update(1, [1, 1, 1, 1], 0.1)
     everyone = [0, 1, 2, 3]
-    assert dopr.scores(everyone) == pytest.approx(volatility.scores(everyone) + ucb.scores(everyone))
+    assert dopr.scores(everyone) == pytest.approx(
+        volatility.scores(everyone) + ucb.scores(everyone)
+    )
     assert ucb.choose([0, 1, 2]) == 2
 
 
@@ -143,7 +149,7 @@ def test_thompson_prefers_what_is_uncertain_over_what_is_known():
 
 
 def test_dopr_finds_the_informative_problems():
-    """A pool like the default one: in the long run the tenth that teaches gets over half of the picks."""
+    """In the default pool, the tenth that teaches gets over half of the picks in the long run."""
     rng = np.random.default_rng(0)
     kinds = rng.permutation([k for k, share in MIX.items() for _ in range(round(80 * share))])
     rate = {"plain": 1.0, "carry": 0.4, "product": 0.0}

@@ -31,7 +31,7 @@ def test_extraction(response, answer):
 @pytest.mark.parametrize(
     ("answer", "gold"),
     [
-        ("843", "843"), ("0843", "843"), ("1,234", "1234"), ("$1{,}000$".replace("{,}", ","), "1000"),
+        ("843", "843"), ("0843", "843"), ("1,234", "1234"), ("$1,000$", "1000"),
         ("0.50", "1/2"), (r"\dfrac{1}{2}", r"\frac12"), (r"-\frac{3}{4}", "-0.75"), (".5", "0.5"),
         (r"28\%", "28"), (r"\text{Yes}", "yes"), (r"90^\circ", "90"), ("+3", "3"), ("x + 1", "x+1"),
     ],
@@ -58,7 +58,9 @@ def test_verify_needs_a_committed_answer():
     assert not verify("4+3=7#7,1", "7")
 
 
-@pytest.mark.parametrize("text", ["\\boxed{" * 5000, "#" * 50000, "9" * 100000, "\\frac" * 20000, "\x00("])
+@pytest.mark.parametrize(
+    "text", ["\\boxed{" * 5000, "#" * 50000, "9" * 100000, "\\frac" * 20000, "\x00("]
+)
 def test_strange_texts_end_in_no(text):
     assert not verify(text, "7")
     assert not verify(f"\\boxed{{{text}}}", "7")

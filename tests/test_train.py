@@ -1,0 +1,281 @@
+"""train.py as a command: what a run leaves behind, that it repeats, what ends in one line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, random_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+import data
+import train
+from config import Config, ConfigError, all_keys, build, read_config, selectors
+from model import load
+
+QUICK = ["steps=6", "eval_every=24", "data.heldout_size=20"]
+
+
+@pytest.fixture(autouse=True)
+def from_the_project_folder(monkeypatch):
+    monkeypatch.chdir(ROOT)  # small.json names the model "base"
+
+
+def start(out, *sets, config="small.json"):
+    overrides = [word for s in sets for word in ("--set", s)]
+    return train.main(["--config", str(config), "--out", str(out), *overrides])
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(out):
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines(out)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert start(out, *QUICK) == 0
+    return out
+
+
+def test_what_a_run_leaves_behind(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["steps"] == 6 and summary["rollouts"] == 48
+    assert summary["informative_groups"] == summary["updates"] <= 6
+    assert 0 <= summary["accuracy_before"] <= 0.35
+    assert set(summary["seconds"]) == {"rollout", "update", "evaluate", "total"}
+    assert (finished / "curve.png").stat().st_size > 10_000
+    assert build(Config, json.loads((finished / "config.json").read_text())).steps == 6
+    for step, line in enumerate(lines(finished), start=1):
+        assert line["step"] == step and line["rollouts"] == 8 * step
+        assert line["chosen"] in line["candidates"] and len(set(line["candidates"])) == 16
+        sums = np.add(line["volatility"], line["bonus"])
+        assert np.allclose(line["scores"], sums) and max(line["scores"]) == pytest.approx(
+            line["scores"][line["candidates"].index(line["chosen"])]
+        )
+        assert len(line["rewards"]) == 8 and set(line["rewards"]) <= {0.0, 1.0}
+        assert ("accuracy" in line) == (step in (3, 6))
+        assert {"loss", "entropy", "tokens", "seconds"} <= set(line)
+    assert lines(finished)[-1]["accuracy"] == summary["accuracy_after"]
+
+
+@torch.no_grad()
+def test_the_trained_folder_loads_in_transformers(finished):
+    theirs, ours = (
+        AutoModelForCausalLM.from_pretrained(finished / "model"),
+        load(finished / "model"),
+    )
+    tokens = torch.randint(0, 19, (2, 20), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(tokens), theirs(tokens).logits, atol=1e-4, rtol=0)
+    assert data.load_tokenizer(finished / "model").encode("1+1=") == [1, 4, 13, 4, 16]
+
+
+def test_the_same_seed_twice_is_the_same_run(finished, tmp_path):
+    assert start(tmp_path / "again", *QUICK) == 0
+    assert without_times(tmp_path / "again") == without_times(finished)
+    first, second = (
+        load_file(f / "model/model.safetensors") for f in (finished, tmp_path / "again")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert start(tmp_path / "other", *QUICK, "seed=1") == 0
+    assert without_times(tmp_path / "other") != without_times(finished)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in selectors.SELECTORS if arm != "dopr"])
+def test_another_arm_sees_the_same_candidates(finished, tmp_path, arm):
+    steps = 2 if arm == "full_batch" else 6
+    assert start(tmp_path / arm, *QUICK, f"steps={steps}", f"selector.name={arm}") == 0
+    ours = lines(tmp_path / arm)
+    assert [line["candidates"] for line in ours] == [
+        line["candidates"] for line in lines(finished)[:steps]
+    ]
+    if arm == "full_batch":
+        assert ours[-1]["rollouts"] == 2 * 16 * 8 and ours[0]["chosen"] == ours[0]["candidates"]
+        assert [len(r) for r in ours[0]["rewards"]] == [8] * 16
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["update.kl_coef=0.01"],
+        ["update.updates_per_group=3", "update.micro_batch=3", "update.aggregate=constant"],
+        ["selector.entropy=answers", "update.advantage=none", "update.aggregate=sequence"],
+        [
+            "rollout.top_k=5",
+            "rollout.top_p=0.9",
+            "rollout.temperature=0.8",
+            "rollout.stop_ids=[2, 14]",
+        ],
+        ["data.pool_size=3", "max_rollouts=17"],
+    ],
+)
+def test_the_other_switches_run(tmp_path, sets):
+    assert start(tmp_path / "run", *QUICK, *sets) == 0
+    written = lines(tmp_path / "run")
+    assert len(written) == (2 if "max_rollouts=17" in sets else 6) and "accuracy" in written[-1]
+
+
+def test_updates_happen_only_on_informative_groups(tmp_path):
+    """Equal rewards must move nothing, not even through weight decay or momentum."""
+    file = tmp_path / "impossible.jsonl"
+    file.write_text('{"problem": "12*34=", "answer": "1"}\n')
+    sets = [f"data.pool={file}", "update.weight_decay=0.1", *QUICK]
+    assert start(tmp_path / "run", *sets) == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["updates"] == 0 and summary["rollouts"] == 48
+    before, after = (
+        load_file(f / "model.safetensors") for f in (ROOT / "base", tmp_path / "run/model")
+    )
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_heldout_problems_leave_the_pool(tmp_path, capsys):
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        "".join(f'{{"problem": "{i}+1=", "answer": "{i + 1}"}}\n' for i in range(10, 20))
+    )
+    sets = [f"data.pool={file}", f"data.heldout={file}", "data.heldout_size=4", "steps=2"]
+    assert start(tmp_path / "run", *sets) == 0
+    assert "4 problems of the pool are also held out" in capsys.readouterr().out
+    assert max(lines(tmp_path / "run")[0]["candidates"]) == 5
+
+
+def test_the_default_run_learns_to_carry(tmp_path):
+    """The whole default job; 97% is asked for in the README's table, here only that it learned."""
+    assert start(tmp_path / "run", "seed=100") == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["accuracy_before"] <= 0.35 and summary["accuracy_after"] >= 0.9
+    assert summary["rollouts"] <= 1500
+    kinds = [line["kind"][0] for line in lines(tmp_path / "run")]
+    assert kinds[-40:].count("carry") > 20 > kinds[:40].count("carry")
+
+
+# ---- bad input
+
+
+def no_eos(tmp_path):
+    random_model().save(tmp_path / "m")
+    for file in (ROOT / "base").glob("tokenizer*"):
+        (tmp_path / "m" / file.name).write_bytes(file.read_bytes())
+    return tmp_path / "m"
+
+
+BAD = [
+    (["stepz=3"], "small.json: stepz: no such key; did you mean steps?"),
+    (["group_size=4"], "group_size: no such key; did you mean rollout.group_size?"),
+    (["rollout.zzz=4"], "rollout.zzz: no such key"),
+    (["steps=many"], "steps: must be a whole number, not 'many'"),
+    (["steps=1.5"], "steps: must be a whole number"),
+    (["steps=true"], "steps: must be a whole number, not True"),
+    (["steps=0"], "steps: must be at least 1, not 0"),
+    (["seed=-1"], "seed: must be at least 0"),
+    (["rollout.group_size=1"], "rollout.group_size: must be at least 2, not 1"),
+    (["rollout.temperature=0"], "rollout.temperature: must be above 0"),
+    (["update.lr=NaN"], "update.lr: must be a finite number"),
+    (["update.lr=1e999"], "update.lr: must be a finite number"),
+    (["selector.name=best"], "selector.name: must be 'dopr' or 'random_one'"),
+    (["selector=dopr"], "selector: must be an object of keys"),
+    (["selector.name.x=1"], "name is no object of keys"),
+    (["data.template=hello"], "data.template: must hold {problem}"),
+    (["data.template=chat"], "no chat template"),
+    (["data.template=x{problem}"], "cannot encode 'x"),
+    (["data.pool_size=0"], "data.pool_size: the arithmetic pool needs"),
+    (["data.pool=none.jsonl"], "none.jsonl: cannot be read"),
+    (["model=nowhere"], "nowhere: no such model folder"),
+    (["rollout.stop_ids=[19]"], "rollout.stop_ids: stop id 19 is outside the vocabulary of 19"),
+    (["rollout.stop_ids=2"], "rollout.stop_ids: must be a list of whole numbers, not 2"),
+    (["rollout.stop_ids=[[2]]"], "rollout.stop_ids: must be a list of whole numbers"),
+    (["max_rollouts=7"], "max_rollouts: one step costs 8 rollouts, not 7"),
+    (["selector.name=full_batch", "max_rollouts=100"], "one step costs 128 rollouts"),
+    (["device=abacus"], "device: 'abacus' is not to be had here"),
+    (["device=meta"], "device: 'meta' is not to be had here"),
+    (["seed"], "--set seed: must have the form key=value"),
+]
+
+
+@pytest.mark.parametrize(("sets", "message"), BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, sets, message):
+    assert start(tmp_path / "run", *sets) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "must hold one JSON object"),
+        ('{"seed": 1, "seed": 2}', "a key stands twice"),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)
+def test_a_bad_config_file_is_named(tmp_path, capsys, text, message):
+    (tmp_path / "c.json").write_text(text)
+    assert start(tmp_path / "run", config=tmp_path / "c.json") == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'c.json'}: " in error and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["--config"], ["--config", "none.json"], ["--conf", "small.json"]]
+)
+def test_bad_arguments_are_one_line(capsys, argv):
+    assert train.main(argv) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(finished, capsys):
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*")}
+    assert start(finished, *QUICK) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert before == {file: file.stat().st_mtime_ns for file in finished.rglob("*")}
+
+
+def test_a_checkpoint_without_a_stop_token_says_so(tmp_path, capsys):
+    folder = no_eos(tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert start(tmp_path / "run", f"model={folder}") == 2
+    assert "names no stop token; set rollout.stop_ids" in capsys.readouterr().err
+
+
+def test_help_explains_every_key(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(path in text and explanation in text for path, _, explanation in all_keys())
+
+
+def test_overrides_reach_their_key():
+    cfg = read_config("small.json", ["update.lr=1", "model=a/b", "selector.bonus=0"])
+    assert (cfg.update.lr, cfg.model, cfg.selector.bonus) == (1, "a/b", 0)
+    with pytest.raises(ConfigError):
+        Config(steps="3")
+
+
+def test_small_json_states_the_defaults():
+    """So that --help, which shows the defaults, tells of the default job."""
+    assert read_config("small.json", []) == Config()
+
+
+def test_the_command_itself(tmp_path):
+    """In its own process: the name `select`, the exit code, the live line."""
+    command = [sys.executable, "train.py", "--config", "small.json", "--out", tmp_path / "run"]
+    ran = subprocess.run([*command, "--set", "steps=2"], capture_output=True, text=True)
+    assert (
+        ran.returncode == 0 and "held-out accuracy" in ran.stdout and "training: 100%" in ran.stderr
+    )
+    assert len(ran.stdout.splitlines()) <= 11 and "Traceback" not in ran.stderr
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2 and "already holds a run" in again.stderr
