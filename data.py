@@ -6,8 +6,9 @@ and seldom does.  RLVR cannot teach what is never sampled; it makes the rare rig
 one.
 
     478+365=  ->  8+5=13,7+6+1=14,4+3+1=8#843      columns from the right, then the answer
-    523-178=  ->  13-8=5,12-7-1=4,5-1-1=3#345      a forgotten carry or borrow leaves out the +1 or
-    -1
+    523-178=  ->  3-8=5,2-7-1=4,5-1-1=3#345        the ten borrowed for 3-8 is the next column's -1
+
+A forgotten carry or borrow leaves out the +1 or -1.
 
 Where it stands: the distribution of x in every formula.  A pool holds what real pools hold, mostly
 problems that teach nothing: some always solved ("plain"), some never ("product"), few in between
@@ -52,11 +53,9 @@ def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 
     for place in range(width):
         x, y = a // 10**place % 10, b // 10**place % 10
         total = x + sign * (y + carry)
-        if total < 0:  # borrow ten from the next column
-            x, total = x + 10, total + 10
-            owed = 1
-        else:
-            owed = int(sign > 0 and total >= 10)
+        owed = not 0 <= total < 10  # a ten to hand on, or one borrowed
+        if total < 0:
+            total += 10
         columns.append(f"{x}{op}{y}{f'{op}1' if carry else ''}={total}")
         last = place == width - 1
         digits.append(str(total if last else total % 10))
@@ -86,27 +85,30 @@ def random_operands(rng: np.random.Generator, op: str) -> tuple[int, int]:
     return (max(a, b), min(a, b)) if op == "-" else (a, b)
 
 
-def arithmetic_problem(rng: np.random.Generator, kind: str, heldout: bool) -> Problem:
+def arithmetic_problem(rng: np.random.Generator, kind: str, op: str, heldout: bool) -> Problem:
     """One problem of a kind of `MIX`, from the held-out tenth or from the rest."""
     while True:
-        op = "*" if kind == "product" else str(rng.choice(["+", "-"]))
         a, b = random_operands(rng, op)
-        right_kind = op == "*" or (n_carries(a, op, b) > 0) == (kind == "carry")
+        right_kind = kind == "product" or (n_carries(a, op, b) > 0) == (kind == "carry")
         if right_kind and is_heldout(a, op, b) == heldout:
             answer = {"+": a + b, "-": a - b, "*": a * b}[op]
             return Problem(f"{a}{op}{b}=", str(answer), kind)
 
 
 def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False) -> list[Problem]:
-    """n different problems in the shares of `MIX` (or `HELDOUT_MIX`), in random order."""
+    """n different problems in the shares of `MIX` (or `HELDOUT_MIX`), in random order.
+
+    Sums and differences take turns: eight carries of one sign would never teach the other.
+    """
     mix = HELDOUT_MIX if heldout else MIX
     counts = {kind: round(share * n) for kind, share in mix.items()}
     counts["carry"] += n - sum(counts.values())  # what rounding left
     problems: dict[str, Problem] = {}  # by text: no problem twice
     for kind, count in counts.items():
+        ops = "*" if kind == "product" else "+-"
         wanted = len(problems) + count
         while len(problems) < wanted:
-            problem = arithmetic_problem(rng, kind, heldout)
+            problem = arithmetic_problem(rng, kind, ops[len(problems) % len(ops)], heldout)
             problems[problem.text] = problem
     return [list(problems.values())[i] for i in rng.permutation(n)]
 

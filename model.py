@@ -253,7 +253,7 @@ class Attention(nn.Module):
         k = rotate(k.transpose(1, 2), cos, sin)  # (B, K, T, D)
         if cache is not None:
             k, v = cache.write(layer, k, v)  # (B, K, S, D)
-        # softmax(q k' / sqrt(D)) v.  Without a mask there are two cases: T = S, causal from the top,
+        # softmax(q k' / sqrt(D)) v.  Without a mask two cases: T = S, causal from the top,
         # and T = 1, one query that may see every key.
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1,

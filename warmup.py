@@ -8,7 +8,7 @@ core.
 Where it stands: before step 0.  It makes pi_0, the policy that `train.py` starts from.
 
 Try changing first: `data.FORGET`.  At 1.0 nobody ever carries and RLVR has nothing to find; at 0.3
-the base model is nearly done.  Or `--steps 300`, and watch reinforcement start from a shaky hand.
+the base model is nearly done.  Or `--steps 600`, and watch reinforcement start from a shaky hand.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="warmup.py", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="base", help="folder of the model [base]")
-    parser.add_argument("--steps", type=int, default=1100, help="optimizer steps [1100]")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps [3000]")
     parser.add_argument("--batch-size", type=int, default=64, help="problems a step [64]")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate [0.003]")
     parser.add_argument("--seed", type=int, default=0, help="of weights and problems [0]")

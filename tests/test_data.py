@@ -27,10 +27,10 @@ from warmup import BOS, EOS, build_tokenizer, training_batch
     ("a", "op", "b", "text"),
     [
         (478, "+", 365, "8+5=13,7+6+1=14,4+3+1=8#843"),
-        (523, "-", 178, "13-8=5,12-7-1=4,5-1-1=3#345"),
+        (523, "-", 178, "3-8=5,2-7-1=4,5-1-1=3#345"),
         (45, "+", 7, "5+7=12,4+0+1=5#52"),
         (99, "+", 99, "9+9=18,9+9+1=19#198"),
-        (500, "-", 499, "10-9=1,10-9-1=0,5-4-1=0#1"),
+        (500, "-", 499, "0-9=1,0-9-1=0,5-4-1=0#1"),
     ],
 )
 def test_working_by_hand(a, op, b, text):
@@ -40,7 +40,7 @@ def test_working_by_hand(a, op, b, text):
 def test_what_forgetting_every_carry_looks_like():
     rng = np.random.default_rng(0)
     assert solution(478, "+", 365, rng, forget=1.0) == "8+5=13,7+6=13,4+3=7#733"
-    assert solution(523, "-", 178, rng, forget=1.0) == "13-8=5,12-7=5,5-1=4#455"
+    assert solution(523, "-", 178, rng, forget=1.0) == "3-8=5,2-7=5,5-1=4#455"
 
 
 def test_remembered_working_is_right_and_carries_are_what_can_go_wrong():
