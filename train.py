@@ -346,8 +346,9 @@ def checkpoint_stop_ids(folder: Path, tokenizer) -> list[int]:
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists():
             ids = read_json(folder / name).get("eos_token_id")
-            if ids is not None:
-                return ids if isinstance(ids, list) else [ids]
+            ids = [ids] if isinstance(ids, int) else ids
+            if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids):
+                return ids
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{folder}: names no stop token; set rollout.stop_ids")
     return [tokenizer.eos_token_id]
@@ -514,8 +515,11 @@ def run(cfg: Config, out: Path) -> None:
         seed=stream_seed(cfg.seed, "selector"),
     )  # fmt: skip
     n_steps = plan_steps(cfg, len(pool))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n", encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
     log = Log(out, n_steps, pool)
     log.before = log.last = policy.evaluate(heldout, log.clock)
     with log:

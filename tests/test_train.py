@@ -240,6 +240,14 @@ def test_a_folder_that_holds_a_run_is_left_alone(finished, capsys):
     assert before == {file: file.stat().st_mtime_ns for file in finished.rglob("*")}
 
 
+def test_an_output_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert start(tmp_path / "file") == 2 and start(tmp_path / "file" / "run") == 2
+    error = capsys.readouterr().err
+    assert "already holds a run" in error and "cannot be written (Not a directory)" in error
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_checkpoint_without_a_stop_token_says_so(tmp_path, capsys):
     folder = no_eos(tmp_path)
     config = json.loads((folder / "tokenizer_config.json").read_text())
