@@ -64,9 +64,8 @@ def draw(folder: str | Path) -> Path:
     )  # fmt: skip
     above.set(ylabel="held-out greedy accuracy", ylim=(-0.02, 1.02), xlim=(0, rollouts[-1]))
     above.grid(alpha=0.3)
-    above.set_title(
-        f"{summary['accuracy_before']:.0%} to {summary['accuracy_after']:.0%}", loc="left"
-    )
+    before, after = summary["accuracy_before"], summary["accuracy_after"]
+    above.set_title(f"{before:.1%} before, {after:.1%} after {rollouts[-1]:,} rollouts", loc="left")
 
     kinds = [step["kind"] for step in steps]
     names = sorted({name for step in kinds for name in step})
@@ -74,7 +73,7 @@ def draw(folder: str | Path) -> Path:
     labels = [name or "(no kind given)" for name in names]
     below.stackplot(rollouts, shares(kinds, names), labels=labels, colors=colours)
     below.set(xlabel="training rollouts", ylabel="kind of problem chosen", ylim=(0, 1))
-    below.legend(loc="upper right", framealpha=0.9)
+    below.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     figure.savefig(folder / "curve.png", dpi=150)
     plt.close(figure)
     return folder / "curve.png"

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from data import (
@@ -19,8 +20,9 @@ from data import (
     prompt_ids,
     solution,
 )
+from model import load
 from verifier import verify
-from warmup import BOS, EOS, build_tokenizer, training_batch
+from warmup import BOS, EOS, build_tokenizer, main, train_base, training_batch
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,15 @@ def test_warmup_targets_are_the_response_and_its_end(tokenizer):
         assert (
             tokenizer.decode(row[first : first + 1]) == "="
         )  # the prompt's last token predicts it
+
+
+def test_warmup_repeats_itself_and_writes_over_nothing(tmp_path, capsys):
+    first, second = (train_base(3, 8, 3e-3, seed=1).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert main(["--out", str(tmp_path), "--steps", "1"]) == 2
+    assert f"{tmp_path} exists" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert main(["--out", str(tmp_path / "new"), "--steps", "1", "--batch-size", "2"]) == 0
+    assert load(tmp_path / "new").config.vocab_size == 19
 
 
 # ---- files

@@ -15,6 +15,8 @@ import data
 import train
 from config import Config, ConfigError, all_keys, build, read_config, selectors
 from model import load
+from rollout import generate
+from verifier import verify
 
 QUICK = ["steps=6", "eval_every=24", "data.heldout_size=20"]
 
@@ -146,6 +148,19 @@ def test_heldout_problems_leave_the_pool(tmp_path, capsys):
     assert start(tmp_path / "run", *sets) == 0
     assert "4 problems of the pool are also held out" in capsys.readouterr().out
     assert max(lines(tmp_path / "run")[0]["candidates"]) == 5
+
+
+def test_the_base_model_can_carry_but_seldom_does(base, tokenizer):
+    """Else nothing can be unlocked, or nothing is left: pass@1 of 20 to 50%, pass@16 >= 80%."""
+    rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(0)
+    rates = []
+    for i in range(40):
+        problem = data.arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False)
+        prompt = data.prompt_ids(tokenizer, "{problem}", problem)
+        group = generate(base, prompt, 16, max_new_tokens=40, stop_ids=[2], generator=generator)
+        texts = [tokenizer.decode(r) for r in group.responses()]
+        rates.append(np.mean([verify(text, problem.answer) for text in texts]))
+    assert 0.2 <= np.mean(rates) <= 0.5 and np.mean(np.array(rates) > 0) >= 0.8
 
 
 def test_the_default_run_learns_to_carry(tmp_path):
