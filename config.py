@@ -62,9 +62,10 @@ class DataConfig:
         if self.template != "chat" and "{problem}" not in self.template:
             raise ConfigError("template: must hold {problem}, or be 'chat'")
         for name in ("pool", "heldout"):
-            if getattr(self, name) == "arithmetic" and getattr(self, f"{name}_size") == 0:
+            size = getattr(self, f"{name}_size")
+            if getattr(self, name) == "arithmetic" and not 1 <= size <= 10_000:
                 raise ConfigError(
-                    f"{name}_size: the arithmetic {name} needs at least 1 problem, not 0"
+                    f"{name}_size: 'arithmetic' makes 1 to 10000 problems, not {size}"
                 )
 
 

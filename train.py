@@ -360,8 +360,8 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.Generator(device)  # the first thing that a run asks of it
         torch.zeros(1, device=device)
+        torch.Generator(device)  # some devices hold tensors and cannot draw
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"device: {name!r} is not to be had here ({reason})") from error
