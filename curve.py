@@ -16,13 +16,8 @@ from pathlib import Path
 import numpy as np
 
 WINDOW = 15  # groups to either side
-COLOURS = (
-    "#0072b2",
-    "#e69f00",
-    "#b8b8b8",
-    "#009e73",
-    "#cc79a7",
-)  # told apart by colour-blind readers
+# Told apart by colour-blind readers.
+COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7")
 
 
 def read_run(folder: Path) -> tuple[list[dict], dict]:

@@ -1,16 +1,15 @@
 """DoPR: each step one problem is chosen, rolled out and learned from.
 
-What it teaches: GRPO with verifiable rewards is a page of code, and so is what DoPR adds to it.  A
-step:
+What it teaches: GRPO with verifiable rewards is a page of code, and so is what DoPR adds to it.
+One step:
 
-    candidates ~ the pool                            M of N problems                 `train`
-    i = argmax A_i                                   volatility + exploration        `select.py`
-    y_1..y_G ~ pi_old( . | x_i)                      the only rollouts of the step   `rollout.py`
-    r_g = 1 if y_g's answer equals the gold          the verifiable reward           `verifier.py`
-    remember (r_1..r_G) of problem i                                                 `select.py`
-    A_g = (r_g - mean r) / std r                     0 if all are equal: skipped
-    `group_advantages` theta <- theta - lr * grad of the clipped loss
-    `grpo_loss`
+    candidates ~ the pool                       M of N problems                  `train`
+    i = argmax A_i                              volatility + exploration         `select.py`
+    y_1..y_G ~ pi_old( . | x_i)                 the only rollouts of the step    `rollout.py`
+    r_g = 1 if y_g's answer equals the gold     the verifiable reward            `verifier.py`
+    remember (r_1..r_G) of problem i            m_i, v_i, n_i, H_i               `select.py`
+    A_g = (r_g - mean r) / std r                0 if all are equal: skipped      `group_advantages`
+    theta <- theta - lr * gradient              of the clipped surrogate         `grpo_loss`
 
 Where it stands: here everything meets.  The full-batch baseline runs through the same loop: there
 `choose` returns all M candidates instead of one.
