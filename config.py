@@ -136,7 +136,7 @@ class Config:
         1480, "stop before the step that would exceed this; 0 for no limit", least=0
     )
     eval_every: int = key(80, "rollouts between evaluations", least=1)
-    device: str = key("cpu", "'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'")
+    device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     threads: int = key(1, "CPU threads; more than one slows a tiny model", least=1, most=1024)
     data: DataConfig = key(DataConfig, "problems and prompts")
     selector: SelectorConfig = key(SelectorConfig, "which problem to roll out")
@@ -228,7 +228,9 @@ def read_config(path: str | Path, overrides: list[str]) -> Config:
     try:
         return build(Config, values)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        key = str(error).partition(":")[0]
+        overridden = any(override.partition("=")[0] == key for override in overrides)
+        raise ConfigError(f"{'--set' if overridden else path}: {error}") from None
 
 
 def _no_repeats(pairs):

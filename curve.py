@@ -1,7 +1,7 @@
 """The picture of a run: how accuracy rose with rollouts, and what the selector chose meanwhile.
 
-What it teaches: the selector's curriculum.  The lower panel shows that no one told it which kind of
-problem teaches; it finds the few that do, and leaves each when it is learned.
+What it teaches: the selector's curriculum.  No one tells it which kind of problem teaches; the
+lower panel shows how far it finds out.
 
 Where it stands: after the last step.  `train.py` draws `curve.png` at the end of a run; for any
 run's folder, `python curve.py runs/small` draws it again.
@@ -17,7 +17,7 @@ import numpy as np
 
 WINDOW = 15  # groups to either side
 # Told apart by colour-blind readers.
-COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7")
+COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 
 
 def read_run(folder: Path) -> tuple[list[dict], dict]:
@@ -66,7 +66,9 @@ def draw(folder: str | Path) -> Path:
     names = sorted({name for step in kinds for name in step})
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
     labels = [name or "(no kind given)" for name in names]
-    below.stackplot(rollouts, shares(kinds, names), labels=labels, colors=colours)
+    shown = shares(kinds, names)
+    from_zero = np.concatenate([shown[:, :1], shown], axis=1)  # (names, 1 + steps)
+    below.stackplot([0, *rollouts], from_zero, labels=labels, colors=colours)
     below.set(xlabel="training rollouts", ylabel="kind of problem chosen", ylim=(0, 1))
     below.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     figure.savefig(folder / "curve.png", dpi=150)

@@ -101,8 +101,8 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
     Sums and differences take turns: eight carries of one sign would never teach the other.
     """
     mix = HELDOUT_MIX if heldout else MIX
-    counts = {kind: round(share * n) for kind, share in mix.items()}
-    counts["carry"] += n - sum(counts.values())  # what rounding left
+    counts = {kind: round(share * n / sum(mix.values())) for kind, share in mix.items()}
+    counts[max(mix, key=mix.get)] += n - sum(counts.values())  # what rounding left
     problems: dict[str, Problem] = {}  # by text: no problem twice
     for kind, count in counts.items():
         ops = "*" if kind == "product" else "+-"
@@ -119,11 +119,12 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
 def load_jsonl(path: str | Path) -> list[Problem]:
     """Problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` may be left out.
 
+    "question" is read as "problem", and of a worked answer what stands behind its last "####".
     `DataError` names the file and the line of whatever is malformed, and an empty file.
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other breaks may stand in texts
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     problems = [
@@ -143,13 +144,19 @@ def _parse_line(line: str, where: str) -> Problem:
         raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: not a JSON object")
-    problem, answer, kind = (record.get(key, "") for key in ("problem", "answer", "kind"))
+    problem, answer = record.get("problem", record.get("question", "")), record.get("answer", "")
+    kind = record.get("kind") or ""
     if not isinstance(problem, str) or not problem.strip():
         raise DataError(f"{where}: 'problem' must be a text that is not empty")
     is_number = isinstance(answer, (int, float)) and not isinstance(answer, bool)
     if not (isinstance(answer, str) or is_number) or not str(answer).strip():
         raise DataError(f"{where}: 'answer' must be a text or a number that is not empty")
-    return Problem(problem, str(answer), str(kind))
+    if not isinstance(kind, str):
+        raise DataError(f"{where}: 'kind' must be a text")
+    gold = str(answer).rpartition("####")[2].strip()  # GSM8K's answers end in "#### 42"
+    if not gold:
+        raise DataError(f"{where}: 'answer' holds nothing behind its last ####")
+    return Problem(problem, gold, kind)
 
 
 # --------------------------------------------------------------------------- prompts and tokens

@@ -7,8 +7,9 @@ the projections, an RMSNorm on each query and key head, the rotary scaling, and 
 Where it stands: pi_theta in every formula of the project.  `rollout.py` samples from it through the
 `KVCache`; `train.py` differentiates its log-probabilities; `warmup.py` pretrains the small one.
 
-Try changing first: `n_kv_heads` in a small configuration (how much does the cache shrink, what does
-it cost in accuracy?), or delete the rotation of the keys and watch the model lose track of order.
+Try changing first: `num_key_value_heads` of `warmup.BASE_CONFIG` (how much does the cache shrink,
+what does it cost in accuracy?), or delete the rotation of the keys and watch the model lose track
+of order.
 
 Modules carry the names that Hugging Face gives their weights, so that `state_dict()` is the
 checkpoint format and loading needs no table of renames.

@@ -8,8 +8,8 @@ Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  
 log-probabilities recorded here are log pi_old in the ratio of `train.grpo_loss`, so they are those
 of the *whole* distribution at the sampling temperature, even where top-k or top-p cut its tail.
 
-Try changing first: `temperature` (0 is greedy: all G responses agree, no group is ever
-informative), or drop rows at every finish instead of at every halving and time it.
+Try changing first: `top_k` (1 is greedy: all G responses agree, no group is ever informative), or
+drop rows at every finish instead of at every halving and time it.
 
 One departure from the usual loop: each row of each step gets its own uniform number, dropped or
 not, so which tokens a row says never depends on when its neighbours finish.

@@ -233,8 +233,9 @@ def train(cfg: Config, policy: "Policy", pool, heldout, selector, log: "Log") ->
             selector.update(i, r, policy.entropy(group, cfg.selector.entropy))
 
         advantages = [group_advantages(r, cfg.update.advantage).to(model.device) for r in rewards]
-        informative = [g for g, A in enumerate(advantages) if A.any()]  # others teach nothing, but
-        log.count(groups, informative)  # every rollout is paid for
+        # Groups of equal rewards teach nothing, but every rollout is paid for.
+        informative = [g for g, A in enumerate(advantages) if A.any()]
+        log.count(groups, informative)
         stats = {"loss": 0.0}
         if informative:
             with clock("update"):
@@ -544,7 +545,7 @@ def print_summary(summary: dict, out: Path) -> None:
     """Ten lines at most: what was learned, what it cost, where it is."""
     s, seconds = summary, summary["seconds"]
     kinds = ", ".join(
-        f"{kind or 'all'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
+        f"{kind or 'other'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
         for kind, after in s["accuracy_by_kind_after"].items()
     )
     groups = s["rollouts"] // s["group_size"]

@@ -8,7 +8,8 @@ core.
 Where it stands: before step 0.  It makes pi_0, the policy that `train.py` starts from.
 
 Try changing first: `data.FORGET`.  At 1.0 nobody ever carries and RLVR has nothing to find; at 0.3
-the base model is nearly done.  Or `--steps 600`, and watch reinforcement start from a shaky hand.
+the base model is nearly done.  Or `--steps 600 --out shaky`, and watch reinforcement start from a
+shaky hand.
 """
 
 import argparse
@@ -133,7 +134,8 @@ def main(argv=None) -> int:
     model.save(out)
     build_tokenizer().save_pretrained(out)
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{out}: {parameters:,} parameters; next: python train.py --config small.json")
+    print(f"{out}: {parameters:,} parameters")
+    print(f"next: python train.py --config small.json --set model={out} --out runs/{out.name}")
     return 0
 
 

@@ -80,6 +80,15 @@ def test_a_pool_has_its_shares_and_no_problem_twice(heldout, mix):
     assert problems == arithmetic_problems(80, np.random.default_rng(1), heldout)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_the_shares_are_relative_and_can_be_changed(monkeypatch, share):
+    monkeypatch.setitem(MIX, "carry", share)
+    problems = arithmetic_problems(100, np.random.default_rng(1))
+    expected = 100 * share / (0.9 + share)
+    assert len(problems) == 100
+    assert abs(sum(p.kind == "carry" for p in problems) - expected) <= 1
+
+
 def test_warmup_targets_are_the_response_and_its_end(tokenizer):
     tokens, targets = training_batch(np.random.default_rng(0), 16)
     for row, target in zip(tokens, targets, strict=True):
@@ -113,6 +122,13 @@ def test_jsonl(tmp_path):
     assert load_jsonl(file) == [Problem("1+1=", "2"), Problem("q", "x", "k")]
 
 
+def test_jsonl_as_others_write_it(tmp_path):
+    file = tmp_path / "p.jsonl"
+    text = '{"question": "a\u2028b", "answer": "6*7=<<6*7=42>>42\\n#### 42", "kind": null}\r\n'
+    file.write_text(text, encoding="utf-8-sig", newline="")
+    assert load_jsonl(file) == [Problem("a\u2028b", "42")]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -124,6 +140,8 @@ def test_jsonl(tmp_path):
         ('{"problem": "p", "answer": ""}', "'answer' must be"),
         ('{"problem": "p", "answer": true}', "'answer' must be"),
         ('{"problem": "p", "answer": null}', "'answer' must be"),
+        ('{"problem": "p", "answer": "so #### "}', "behind its last ####"),
+        ('{"problem": "p", "answer": "2", "kind": 3}', "'kind' must be"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path, line, message):

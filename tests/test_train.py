@@ -184,7 +184,7 @@ def no_eos(tmp_path):
 
 
 BAD = [
-    (["stepz=3"], "small.json: stepz: no such key; did you mean steps?"),
+    (["stepz=3"], "--set: stepz: no such key; did you mean steps?"),
     (["group_size=4"], "group_size: no such key; did you mean rollout.group_size?"),
     (["rollout.zzz=4"], "rollout.zzz: no such key"),
     (["steps=many"], "steps: must be a whole number, not 'many'"),
@@ -303,3 +303,9 @@ def test_the_command_itself(tmp_path):
     assert len(ran.stdout.splitlines()) <= 11 and "Traceback" not in ran.stderr
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "already holds a run" in again.stderr
+
+
+def test_a_bad_value_in_the_file_is_blamed_on_the_file(tmp_path, capsys):
+    (tmp_path / "c.json").write_text('{"steps": 0}')
+    assert train.main(["--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "run")]) == 2
+    assert f"error: {tmp_path / 'c.json'}: steps: must be" in capsys.readouterr().err
