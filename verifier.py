@@ -1,99 +1,1402 @@
-"""The verifier: is the answer in this response equal to the gold answer?
+r"""The verifier: is the answer in this response equal to the gold answer?
 
-What it teaches: a verifiable reward is three small questions asked in a row.  *Which* part of the
-response is the answer (`extract_answer`), *what* does it say once typography is gone (`normalise`),
-and *is it equal* to the gold (`is_equivalent`)?  A wrong yes teaches the model to cheat, a wrong no
-throws a rollout away, so whatever is not understood is compared as text and otherwise refused.
+What it teaches: a verifiable reward is three questions asked in a row.  *Which* part of the
+response is the answer (`extract_answer`)?  *What* does it say once typography is gone (`normalise`,
+then `Parser`, which turns LaTeX into a tree)?  And is that *equal* to the gold (`Comparison`)?  A
+wrong yes teaches the model to cheat, a wrong no throws a rollout away.
 
-Where it stands: r(x, y) in every formula.  `train.py` calls `verify` once a rollout.
+Where it stands: r(x, y) in every formula.  `train.py` calls `verify` once a rollout.  To watch it
+decide:  python verifier.py "so \boxed{\tfrac{2}{4}}" "0.5"
+
+How equality is decided, without symbolic algebra and without ever running what a model wrote:
+
+  * Whatever is rational is computed exactly, as a `Fraction`.
+  * Everything else is evaluated, in complex floating point.  Two formulas with letters in them are
+    equal if they agree at a few fixed random points: a nonzero polynomial of degree d vanishes at a
+    random point of a set S with probability at most d/|S| (Schwartz 1980, Zippel 1979).  Letters
+    stand for positive numbers, so sqrt(x^2) is x.
+  * Two equations are equal if one is a constant multiple of the other, at those same points.
+  * Tuples, intervals and matrices are compared in order, lists, sets and unions in any order.
+
+What is not understood is compared as text and otherwise refused.  Every loop has a limit, so that
+any string of a megabyte is judged in a fraction of a second, in any thread.
 
 Try changing first: accept a response whose *last number* is right, whatever stands before it, and
 watch in a run how the policy stops writing out its working.
 """
 
+import argparse
+import cmath
+import math
 import re
+import sys
+import unicodedata
+import zlib
 from fractions import Fraction
+from functools import lru_cache
 
-# Where an answer may stand, most trusted first; within a kind the last one counts.
-ANSWER_PATTERNS = (
-    re.compile(r"(?<!#)####(?!#)[ \t]*([^\n]+)"),  # GSM8K
-    re.compile(r"(?:answer is|answer:)[ \t]*:?[ \t]*([^\n]+)", re.IGNORECASE),
-    re.compile(r"(?<!#)#(-?\d+)\s*$"),  # the built-in arithmetic of data.py
-)
+MAX_ANSWER = 4_000  # characters; a longer answer is compared as text
+MAX_DEPTH = 30  # of nested brackets, powers and functions
+MAX_BITS = 32_000  # of an exact number: 2004! has 19,000
+MAX_WORK = 40_000  # tree nodes evaluated in one comparison, plus words of big-number arithmetic
+MAX_BOXES = 50  # joined into one list
+
+
+# ---- 1. Extraction: which part of the response is the answer ----
 
 
 def extract_answer(response: str) -> str | None:
-    r"""The answer that a response commits to, or None where it gives none.
+    """The answer a response commits to, as written there; None where it commits to none.
 
-    The last `\boxed{...}` if the word occurs at all (one that is unclosed or empty is no answer),
-    else the first of `ANSWER_PATTERNS` that occurs.  A stray last number is no answer.
+    The first form of `TRUST` that occurs decides alone: an empty or unclosed box, or an echo of the
+    instruction ("your answer"), is no answer whatever else the text says.
     """
-    if "\\boxed" in response:
-        return _last_box(response)
-    for pattern in ANSWER_PATTERNS:
-        found = pattern.findall(response)
-        if found:
-            return found[-1].strip().rstrip(".").strip() or None
+    for _, find in TRUST:
+        answer = find(response)
+        if answer is not None:
+            return None if _ECHO.fullmatch(answer) else answer
     return None
 
 
-def _last_box(response: str) -> str | None:
-    start = response.rindex("\\boxed") + len("\\boxed")
-    inside = response[start:].lstrip()
-    if not inside.startswith("{"):
-        return None
-    depth = 0
-    for position, character in enumerate(inside):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return inside[1:position].strip() or None
-    return None  # never closed
-
-
-def normalise(text: str) -> str:
-    """The text without what carries no value: dollars, spacing, sizes, percent and degree signs."""
-    text = text.strip().strip("$").rstrip(".")
-    text = re.sub(r"\\(?:left|right|displaystyle|quad|[,;:! ])", "", text)
-    text = re.sub(r"\\[dt]frac", r"\\frac", text)
-    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\[$%]|[$%]|\^\{?\\circ\}?", "", text)
-    text = re.sub(r"\s+", "", text)
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,234 -> 1234
-    return text.lower()
-
-
-_NUMBER = r"([+-]?\d{1,1000}(?:\.\d{1,1000})?|[+-]?\.\d{1,1000})"
-_FRACTIONS = (
-    re.compile(rf"([+-]?)\\frac\{{{_NUMBER}\}}\{{{_NUMBER}\}}"),
-    re.compile(r"([+-]?)\\frac(\d)(\d)"),
-    re.compile(rf"(){_NUMBER}/{_NUMBER}"),
+_ECHO = re.compile(
+    r"(?:\\text|\\l?dots|[\s{}<>\[\]()._*?$…-]|(?:insert|put|the|your|final|answer|here)(?![a-z]))*",
+    re.IGNORECASE,
 )
 
 
-def number(text: str) -> Fraction | None:
-    """The exact value of a normalised integer, decimal or fraction; None for anything else."""
-    if re.fullmatch(_NUMBER, text):
-        return Fraction(text)
-    for pattern in _FRACTIONS:
-        match = pattern.fullmatch(text)
-        if match and Fraction(match[3]) != 0:
-            value = Fraction(match[2]) / Fraction(match[3])
-            return -value if match[1] == "-" else value
+def _boxed(response: str) -> str | None:
+    r"""Inside the last \boxed{} or \fbox{}; boxes joined by "and", "or" or a comma are a list."""
+    found: list[str] = []
+    end = len(response)
+    while len(found) < MAX_BOXES:
+        reach = max(0, end - MAX_ANSWER) if found else 0
+        start = max(response.rfind(box, reach, end) for box in ("\\boxed", "\\fbox"))
+        if start < 0:
+            break
+        inside = _box_content(response, start)
+        if not found and inside is None:
+            return ""  # never closed
+        joined = inside and (not found or _JOINER.fullmatch(response[inside[1] : end][:60]))
+        if not joined:
+            break
+        found.append(inside[0])
+        end = start
+    return ", ".join(reversed(found)) if found else None
+
+
+_JOINER = re.compile(r"\}?[\s$\\()\[\]*.]*(?:,|;|and|or)[\s$\\()\[\]*]*")
+
+
+def _box_content(response: str, start: int) -> tuple[str, int] | None:
+    """What a box that starts here holds, and where it ends; None if it is never closed."""
+    opening = re.compile(r"\\[a-z]+\s{0,9}(\{|[^\s{}$\\]{1,100})").match(response, start)
+    if not opening:
+        return None
+    if opening[1] != "{":
+        return opening[1], opening.end()  # \boxed 7
+    depth = 1
+    for brace in _BRACES.finditer(response, opening.end(), opening.end() + MAX_ANSWER):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return response[opening.end() : brace.start()].strip(), brace.end()
     return None
 
 
-def is_equivalent(answer: str, gold: str) -> bool:
-    """Equal as exact numbers where both are numbers, else as normalised text; never for empty."""
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace opens nothing
+
+
+def _after_hashes(response: str) -> str | None:
+    """The line behind the last "####"; a heading such as "#### Final Answer" is none."""
+    line = None
+    for line in _HASHES.finditer(response):
+        pass
+    return line[1].strip() if line else None
+
+
+_HASHES = re.compile(r"(?<!#)####(?!#)(?!\W{0,9}(?:the\s)?(?:final\s)?answer)([^\n]{0,4000})", re.I)
+
+
+def _after_phrase(response: str) -> str | None:
+    """The rest of the sentence behind the last "answer is", "Answer:" or "Final Answer" heading."""
+    phrase = None
+    for phrase in _PHRASE.finditer(response):
+        pass
+    if phrase is None:
+        return None
+    rest = response[phrase.end() : phrase.end() + MAX_ANSWER]
+    display = re.match(r"\s*(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", rest, re.DOTALL)
+    if display:
+        return display[1].strip()
+    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" \t*_`.,")
+
+
+_PHRASE = re.compile(
+    r"\banswers?\b(?:\s(?:to|of|for)\s[^.:\n]{1,60}?)?[*_\s]{0,4}(?:\b(?:is|are)\b|[:=])[*_:\s]{0,8}"
+    r"|^[#*_ ]{0,8}final\sanswer[*_ ]{0,4}\n\s{0,8}",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(
+    r"[.!?](?:\s|$|\*)|\n|,?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
+)
+
+
+def _closing_display(response: str) -> str | None:
+    """A last line that is nothing but a formula between dollars or LaTeX's delimiters."""
+    found = _CLOSING.search(response.rstrip()[-1000:])
+    return found[1].strip(" $\n") if found else None
+
+
+_CLOSING = re.compile(
+    r"(?:\A|\n)[ \t]*(?:(?=\$)|\\\[|\\\()((?:\$\$?[^$]+\$\$?|(?:(?!\\[\[\]()]).)+?))"
+    r"(?:(?<=\$)|\\\]|\\\))\.?\Z",
+    re.DOTALL,
+)
+
+
+def _after_hash(response: str) -> str | None:
+    """The format of this project's own arithmetic: "8+5=13,7+6+1=14,4+3+1=8#843"."""
+    found = re.search(r"(?<!#)#(-?\d{1,30})\Z", response.rstrip()[-40:])
+    return found[1] if found else None
+
+
+# Where an answer may stand, most trusted first.  Within a form the last occurrence counts.
+TRUST = (
+    (r"the last \boxed{} or \fbox{}", _boxed),
+    ("the line behind the last ####", _after_hashes),  # GSM8K
+    ('the sentence behind the last "answer is"', _after_phrase),
+    ("a formula that is the whole last line", _closing_display),
+    ("the number behind a closing #", _after_hash),
+)
+
+
+# ---- 2. Normalisation: what is written, once typography is gone ----
+
+
+def normalise(text: str, joined: bool = True) -> str:
+    """The answer in plain LaTeX: no dollars, sizes, spacing, fonts, unicode, or digit grouping.
+
+    `joined=False` leaves the commas in 1,234: then it is a list of two numbers.
+    """
+    if not text.isascii():
+        text = _from_unicode(text)
+    for pattern, replacement in _BEFORE:
+        text = pattern.sub(replacement, text)
+    for _ in range(3):  # fonts within fonts
+        text = _FONT.sub(_without_font, text)
+    text = _COMMAND.sub(lambda command: _COMMANDS.get(command[0], command[0]), text)
+    for pattern, replacement in _AFTER:
+        text = pattern.sub(replacement, text)
+    text = text.strip(" \t\n,;:*").rstrip(" .")
+    text = _LEAD.sub("", text)
+    if joined:
+        text = _GROUPED.sub(_without_grouping, text)
+    return text
+
+
+_BEFORE = [
+    (re.compile(r"\\(?:left|right)\s*\."), ""),
+    (re.compile(r"\\\\\s*\[[^\[\]]{0,20}\]"), r"\\\\"),  # \\[2pt]
+    (re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\[,;: ])\s?(?=\d{3}(?!\d))"), ""),  # 10{,}000
+    (re.compile(r"(?<![A-Za-z\\])(?:per ?cent|pct)(?![A-Za-z])"), "%"),
+    (re.compile(r"\\mathbb\s*\{?\s*([A-Z])\s*\}?"), r"\\\1 "),
+    (re.compile(r"\\operatorname\*?\s*\{\s*([a-z]+)\s*\}"), r"\\\1 "),
+    (re.compile(r"\\(?:[hv]space|phantom)\*?\s*\{[^{}]*\}"), " "),
+]
+_FONT = re.compile(
+    r"\\(text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|cal|normal)|boldsymbol|bm"
+    r"|emph|underline|boxed|fbox)\s*\{([^{}]*)\}"
+)
+_COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
+_AFTER = [
+    (re.compile(r"[$~\s]+"), " "),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"\b(?:np|numpy|math)\."), ""),
+    (re.compile(r"(?<![A-Za-z\\])(?:infinity|infty|inf)(?![A-Za-z])", re.I), r"\\infty "),
+    (re.compile(r"(\^ ?\{?\\circ ?\}? ?)([CF])$"), r"\1\\text{\2}"),  # 25 °C
+    (re.compile(r"(?<=[\d}]) ([msgLJNVWK])$"), r" \\text{\1}"),  # \frac{37}{4} m
+    (
+        re.compile(
+            r"(?<=[\d}]) ?((?:[kcm]?m|ft|mi|[km]?g|rad|[NJWL]) ?/ ?(?:s|h|hr|min|m?L|[ck]?m|kg|K))"
+            r"(\^ ?\{?[23]\}?)?$"
+        ),
+        r" \\text{\1}",
+    ),  # 9.8 m/s^2
+    (re.compile(r"(?<=[\d})] )((?:[A-Za-z][a-z]+ )*[A-Za-z][a-z]{2,})$"), r"\\text{\1}"),  # 10 cats
+    (re.compile(r"\\text\{[^{}]*\b(?:and|or|not)\b[^{}]*\}", re.I), lambda m: f" {m[0][6:-1]} "),
+]
+_LEAD = re.compile(
+    r"^(?:\s*(?:=|\\approx|(?:the |my )?(?:final )?answer(?: is|\s*:)|approximately |about |either "
+    r"|both |(?:option|choice) (?=\(?[A-Z]\)?$)))+\s*",
+    re.IGNORECASE,
+)
+_GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?! ?\d| ?/))")
+
+
+def _without_grouping(number: re.Match) -> str:
+    """1,234 -> 1234, but within brackets a comma separates."""
+    before = number.string[: number.start()]
+    opened = sum(before.count(c) for c in "([") + before.count("\\{")
+    closed = sum(before.count(c) for c in ")]") + before.count("\\}")
+    return number[0] if opened > closed else re.sub("[, ]", "", number[0])
+
+
+def _without_font(font: re.Match) -> str:
+    r"""\text{990} -> 990, but \text{Evelyn} and the unit in 5\text{ m} stay as words."""
+    name, inside = font[1], font[2].replace("~", " ").strip()
+    measured = re.search(r"(?:[\d)}]|\}\s*(?:\\cdot|/))[ ~\\,]*\Z", font.string[: font.start()])
+    if re.fullmatch(r"and|or", inside, re.IGNORECASE):
+        return f" {inside.lower()} "
+    words = re.fullmatch(r"[A-Za-z][A-Za-z .'/-]*", inside) and not name.endswith("boxed")
+    if words and (len(inside) > 1 or (measured and inside in UNITS)):
+        return rf"\text{{{inside}}}" if name[:4] != "math" or inside in UNITS else inside
+    return f" {font[2]} "
+
+
+_COMMANDS = {
+    **dict.fromkeys(
+        r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl \Biggr"
+        r" \displaystyle \textstyle \limits \nolimits \rm \bf \it \! \$ \/ \middle".split(),
+        "",
+    ),
+    **dict.fromkeys(r"\, \; \: \> \quad \qquad \enspace \thinspace \( \) \[ \]".split(), " "),
+    **{"\\ ": " ", "\\\n": " ", r"\%": "%", r"\#": " ", r"\&": "&", r"\lor": " or "},
+    **{r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom"},
+    **{r"\leq": "\\le ", r"\leqslant": "\\le ", r"\leqq": "\\le ", r"\lt": "<", r"\gt": ">"},
+    **{r"\geq": "\\ge ", r"\geqslant": "\\ge ", r"\geqq": "\\ge ", r"\neq": "\\ne "},
+    **{r"\lvert": "|", r"\rvert": "|", r"\vert": "|", r"\mid": "|", r"\|": "|", r"\Vert": "|"},
+    **{r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\ast": "*"},
+    **{r"\varnothing": "\\emptyset ", r"\backslash": "\\setminus ", r"\infin": "\\infty "},
+    **{r"\degree": r"^\circ", r"\dots": "\\ldots ", r"\cdots": "\\ldots ", r"\land": " and "},
+    **{r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\vartheta": r"\theta"},
+    **{r"\simeq": "\\approx ", r"\sim": "\\approx ", r"\Reals": "\\R ", r"\exponentialE": "e"},
+}
+
+
+def _from_unicode(text: str) -> str:
+    """Symbols, fractions, raised and lowered digits and every script's digits, in LaTeX."""
+    text = _VULGAR.sub(lambda m: _vulgar(m[0]), text)
+    text = _RAISED.sub(lambda m: f"^{{{_ascii(m[0])}}}", text)
+    text = _LOWERED.sub(lambda m: f"_{{{_ascii(m[0])}}}", text)
+    return _ascii(text)
+
+
+def _vulgar(character: str) -> str:
+    above, below = unicodedata.normalize("NFKC", character).split("⁄")
+    return rf"\frac{{{above}}}{{{below}}}"
+
+
+def _ascii(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(c if c.isascii() else _character(c) for c in text)
+
+
+@lru_cache(maxsize=4096)
+def _character(c: str) -> str:
+    if c in _UNICODE:
+        return _UNICODE[c]
+    if c.isdecimal():
+        return str(unicodedata.decimal(c))
+    name = unicodedata.name(c, "")
+    if name.startswith("GREEK") and "LETTER " in name:
+        letter = name.split("LETTER ")[1].split(" ")[0].lower()
+        command = "\\" + (letter.capitalize() if "CAPITAL" in name else letter)
+        return f"{command} "
+    return "" if unicodedata.category(c) in ("Cf", "Mn") else c
+
+
+_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻⁽⁾ⁿ]+")
+_LOWERED = re.compile("[₀-₎]+")
+_UNICODE = {
+    **dict.fromkeys("‐‑‒–—―−", "-"),
+    **dict.fromkeys("×✕✖", "\\times "),
+    **dict.fromkeys("·∙⋅•∗", "\\cdot "),
+    **dict.fromkeys("“”‘’£€¥₹", ""),
+    **dict.fromkeys("⟨〈", "\\langle "),
+    **dict.fromkeys("⟩〉", "\\rangle "),
+    **{"÷": "\\div ", "∕": "/", "⁄": "/", "√": "\\sqrt ", "∛": "\\sqrt[3] ", "∞": "\\infty "},
+    **{"≤": "\\le ", "≥": "\\ge ", "⩽": "\\le ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx "},
+    **{"∈": "\\in ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∖": "\\setminus "},
+    **{"±": "\\pm ", "∓": "\\mp ", "°": "^\\circ ", "∠": "\\angle ", "△": "\\triangle "},
+    **{"⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "ℏ": "\\hbar "},
+    **{"′": "'", "∣": "|", "∶": ":", "ϕ": "\\phi ", "ϵ": "\\epsilon ", "∂": "\\partial "},
+}
+
+# Units that may stand on either side or not; two that are known and differ make a different answer.
+UNITS = {
+    word: words.split()[0]
+    for words in (
+        "% percent",
+        "° degree degrees deg",
+        "m meter meters metre metres",
+        "cm centimeter centimeters centimetre centimetres",
+        "mm millimeter millimeters millimetre millimetres",
+        "km kilometer kilometers kilometre kilometres",
+        "in inch inches",
+        "ft foot feet",
+        "yd yard yards",
+        "mi mile miles",
+        "g gram grams",
+        "kg kilogram kilograms",
+        "mg milligram milligrams",
+        "lb lbs pound pounds",
+        "oz ounce ounces",
+        "L l liter liters litre litres",
+        "mL ml milliliter milliliters",
+        "s sec secs second seconds",
+        "min mins minute minutes",
+        "h hr hrs hour hours",
+        "day days",
+        "week weeks",
+        "month months",
+        "year years yr yrs",
+        "dollar dollars USD",
+        "cent cents",
+        "euro euros EUR",
+        "C Celsius",
+        "F Fahrenheit",
+        "K Kelvin kelvin",
+        "N newton newtons",
+        "J joule joules",
+        "W watt watts",
+        "V volt volts",
+        "A ampere amperes",
+        "Hz hertz",
+        "mph",
+        "rad radian radians",
+        "unit units",
+    )
+    for word in words.split()
+}
+
+
+# ---- 3. Parsing: recursive descent over the normalised text ----
+#
+# A tree is a Fraction or a tuple (kind, child, ...):
+#   ("sym", name)  ("+", a, b, ...)  ("*", a, b, ...)  ("^", a, b)  ("call", function, a, ...)
+#   ("list", ...) without brackets  ("set", ...) in braces or a union  ("group", "(]", a, b, ...)
+#   ("matrix", row, row, ...)  ("rel", operators, named, a, b, ...)  ("unit", a, words)
+#   ("base", digits, n)
+
+
+class NotUnderstood(Exception):
+    """The text is outside the grammar, or larger than its limits."""
+
+
+SIGN = ("sym", "±")  # +1 in one reading of the answer, -1 in the other
+INFINITY = ("sym", "\\infty")
+
+FUNCTIONS = {
+    name: name
+    for name in "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln log lg exp abs".split()
+} | {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arcctg": "arccot", "tg": "tan"}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau"
+    " upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)
+_SYMBOLS = set(_GREEK.split()) | set(
+    "infty angle triangle hbar ell partial nabla ldots R N Z Q C square ast odot".split()
+)
+_ACCENTS = set("overline bar vec hat dot ddot tilde widehat overrightarrow".split())
+_STRUCTURES = (
+    set("frac sqrt binom begin emptyset langle lfloor lceil max min gcd".split()) | _ACCENTS
+)
+
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)")
+_EXPONENT = re.compile(r"[eE]([+-]?\d{1,6})(?![\d.])")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
+_PROPER = re.compile(
+    r"\s*\\frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))|\s+(\d+)/(\d+)"
+)
+_BASE = re.compile(r"\(?([0-9]+[0-9A-F]*|[A-F]+[0-9][0-9A-F]*)\)?\s*(?:_\s*(?:\{\s*(\d+)\s*\}|(\d+))|"
+                   r"(?:\\text\{\s*)?\(?\s*(?:in )?base (\d+)\)?\}?)\s*$")  # fmt: skip
+_SEPARATOR = re.compile(r"\s*(?:[,;]\s*(?:(?:and|or)\b)?|(?:and|or)\b)")
+_RELATION = re.compile(r"\s*(?:<=|>=|!=|[<>=]|\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z]))")
+_RELATIONS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "≈"}
+_JOIN = re.compile(r"\s*(?:\\(cup|cap|setminus)(?![A-Za-z])|(?<=[)\]}\s])(U)(?=\s*[\[(]))")
+_PLUS = re.compile(r"\s*(?:\+-|\+/-|[+-]|\\pm(?![A-Za-z])|\\mp(?![A-Za-z]))")
+_TIMES = re.compile(r"\s*(?:\*|\\cdot(?![A-Za-z])|\\times(?![A-Za-z]))")
+_DIVIDE = re.compile(r"\s*(?:/|\\div(?![A-Za-z])|:(?!=))")
+_LETTER = re.compile(r"\\([A-Za-z]+)|([A-Za-z])")
+_SUBSCRIPT = re.compile(r"\s*_\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[A-Za-z]+|[A-Za-z0-9]))")
+_PRIME = re.compile(r"\s*(?:\^\s*\{?\s*(?:\\prime\s*)+\}?|\^\s*\{\s*'+\s*\}|'+)")
+_VALUE_AT = re.compile(r"\(-?\d+\)(?!\s*\^)")
+_DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?")
+_ASCII_NAME = re.compile(
+    r"(sqrt|cbrt|pi|" + "|".join(sorted(FUNCTIONS, key=len, reverse=True)) + ")(?![A-Za-z])"
+)
+_UNIT = re.compile(r"\s*(?:\\text\{([^{}]*)\}|(%)|(" + "|".join(
+    sorted((w for w in UNITS if len(w) > 1), key=len, reverse=True)) + r")(?![A-Za-z(_]))")  # fmt: skip
+_UNIT_POWER = re.compile(r"\s*(?:\^\s*\{?\s*-?\d\s*\}?|/(?=\s*\\text)|\\cdot(?=\s*\\text))")
+_BUILDER = re.compile(r"\\\{\s*[A-Za-z](?:\s*\\in\s*\\?[A-Z])?\s*(?:\||:)")
+_CLOSERS = {"(": ")]", "[": "])", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
+_ENVIRONMENT = re.compile(r"\\begin\s*\{([a-z]*(?:matrix|array))\}(?:\s*\{[clr| ]*\})?")
+_NAME_PARTS = re.compile(r"_\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|.)|\^\s*\{\s*-1\s*\}|\([^()]*\)\s*$")
+
+
+class Parser:
+    """One text, read from left to right; `tree()` is its tree or raises NotUnderstood.
+
+    The methods stand in the order of the grammar, loosest binding first.  `scientific=False` reads
+    2e-5 as 2*e - 5.
+    """
+
+    def __init__(self, text: str, scientific: bool = True):
+        if len(text) > MAX_ANSWER:
+            raise NotUnderstood("too long")
+        self.text, self.scientific = text, scientific
+        self.at = 0  # the next character
+        self.depth = self.bars = 0
+        self.degrees = False  # within the argument of a trigonometric function
+
+    def tree(self):
+        base = _BASE.match(self.text)
+        if base:
+            return ("base", base[1].lstrip("0"), int(base[2] or base[3] or base[4]))
+        items = self.items(both_signs=True)
+        self.skip()
+        if self.at < len(self.text):
+            raise NotUnderstood(f"stops at {self.text[self.at : self.at + 20]!r}")
+        return items[0] if len(items) == 1 else ("list", *items)
+
+    # -- reading
+
+    def take(self, pattern: re.Pattern) -> re.Match | None:
+        found = pattern.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+        return found
+
+    def skip(self) -> None:
+        while self.at < len(self.text) and self.text[self.at] == " ":
+            self.at += 1
+
+    def sees(self, *starts: str) -> bool:
+        self.skip()
+        return self.text.startswith(starts, self.at)
+
+    def expect(self, *ends: str) -> str:
+        for end in ends:
+            if self.sees(end):
+                self.at += len(end)
+                return end
+        raise NotUnderstood(f"{' or '.join(ends)} is missing")
+
+    # -- the grammar
+
+    def items(self, both_signs: bool = False) -> list:
+        r"""item (, item)*; in a list or set, an item with \pm in it stands for two."""
+        found = [self.relation()]
+        while self.take(_SEPARATOR):
+            found.append(self.relation())
+        if not both_signs:
+            return found
+        pairs = (((1, -1) if _mentions(item, SIGN) else (1,), item) for item in found)
+        return [_signed(item, sign) for signs, item in pairs for sign in signs]
+
+    def relation(self):
+        """union (= union)*, each with its unit."""
+        start = self.at
+        terms, operators = [self.measured()], []
+        left = self.text[start : self.at]
+        while relation := self.take(_RELATION):
+            operator = relation[0].strip()
+            operators.append(_RELATIONS.get(operator, operator))
+            terms.append(self.measured())
+        if not operators:
+            return terms[0]
+        return ("rel", tuple(operators), _is_name(left), *terms)
+
+    def measured(self):
+        """A union, and the unit behind it."""
+        node, words = self.union(), []
+        while True:
+            if unit := self.take(_UNIT):
+                words += re.split(r"[\s./]+", (unit[1] or unit[2] or unit[3]).strip(" ."))
+            elif not words or not self.take(_UNIT_POWER):
+                break
+        return ("unit", node, tuple(words)) if words else node
+
+    def union(self):
+        node = self.sum()
+        while join := self.take(_JOIN):
+            other = self.sum()
+            if join[1] in ("cap", "setminus"):
+                node = ("group", join[1], node, other)
+            else:
+                parts = (
+                    p[1:] if isinstance(p, tuple) and p[0] == "set" else (p,) for p in (node, other)
+                )
+                node = ("set", *(item for part in parts for item in part))
+        return node
+
+    def sum(self):
+        terms = [self.product()]
+        while sign := self.sign():
+            terms.append(_times(sign, self.product()))
+        return terms[0] if len(terms) == 1 else ("+", *terms)
+
+    def sign(self):
+        """What the next sign multiplies by: 1, -1 or SIGN; None where no sign stands."""
+        sign = self.take(_PLUS)
+        if not sign:
+            return None
+        one = {"-": Fraction(-1), "+": Fraction(1), "\\mp": ("*", Fraction(-1), SIGN)}
+        return one.get(sign[0].strip(), SIGN)
+
+    def product(self):
+        factors = [self.signed()]
+        while True:
+            if self.take(_TIMES):
+                factors.append(self.signed())
+            elif self.take(_DIVIDE):
+                factors.append(("^", self.signed(), Fraction(-1)))
+            elif self.at_factor(factors[-1]):
+                factors.append(self.power())
+            else:
+                return _times(*factors)
+
+    def signed(self):
+        sign = self.sign()
+        return self.power() if sign is None else _times(sign, self.signed())
+
+    def at_factor(self, before) -> bool:
+        """Whether a factor follows without a sign of multiplication, as in 2x(x+1)."""
+        spaced = self.sees(" ") or self.text[self.at - 1 : self.at] in (" ", ")", "}")
+        self.skip()
+        rest = self.text[self.at : self.at + 1]
+        if not rest or _SEPARATOR.match(self.text, self.at) or _UNIT.match(self.text, self.at):
+            return False
+        if rest.isdigit():
+            return spaced and not isinstance(before, Fraction)
+        if rest == "\\":
+            command = re.compile(r"\\([A-Za-z]+|\{)").match(self.text, self.at)
+            known = (FUNCTIONS, _SYMBOLS, _STRUCTURES, "{")
+            return bool(command) and any(command[1] in names for names in known)
+        if _JOIN.match(self.text, self.at):
+            return False
+        return rest.isalpha() or rest in "([{" or (rest == "|" and not self.bars)
+
+    def power(self):
+        """atom ^ power, with the signs that stand behind an atom: factorial and degree."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NotUnderstood("too deep")
+        node = self.atom()
+        if self.sees("!") and not self.sees("!="):
+            self.at += 1
+            node = ("call", "factorial", node)
+        if self.take(_DEGREE) and self.degrees:
+            node = ("*", node, ("sym", "\\pi"), Fraction(1, 180))
+        elif self.sees("^"):
+            self.at += 1
+            node = ("^", node, self.exponent())
+        self.depth -= 1
+        return node
+
+    def exponent(self):
+        sign = self.sign()
+        self.skip()
+        node = self.power()
+        return node if sign is None else _times(sign, node)
+
+    def atom(self):
+        self.skip()
+        if self.sees("(", "[", "{", "\\{", "\\langle"):
+            return self.bracket()
+        if self.sees("|"):
+            return self.absolute()
+        if self.sees(*"0123456789."):
+            return self.number()
+        ascii_name = self.take(_ASCII_NAME)
+        if ascii_name:
+            return self.named(ascii_name[1])
+        if self.sees("\\text"):
+            words = self.take(_UNIT)
+            if not words:
+                raise NotUnderstood("a text that is not words")
+            return ("sym", re.sub(r"\s+", " ", words[1]).casefold())
+        letter = self.take(_LETTER)
+        if not letter:
+            raise NotUnderstood(f"nothing can start with {self.text[self.at : self.at + 10]!r}")
+        return self.symbol(letter[2]) if letter[2] else self.named(letter[1])
+
+    def number(self):
+        """An exact literal: 12, 0.5, 4.5e33, 0.1\\overline{6}, or the mixed number 2\\frac{1}{3}."""
+        repeating = self.take(_REPEATING)
+        if repeating:
+            whole, fixed, cycle = repeating[1] or "0", repeating[2], repeating[3]
+            start = Fraction(_integer(whole + fixed), 10 ** len(fixed))
+            return start + Fraction(_integer(cycle), 10 ** len(fixed) * (10 ** len(cycle) - 1))
+        literal = self.take(_NUMBER)
+        if not literal:
+            raise NotUnderstood("a point without digits")
+        digits = literal[0].partition(".")
+        value = Fraction(_integer(digits[0] + digits[2] or "0"), 10 ** len(digits[2]))
+        power = self.take(_EXPONENT) if self.scientific else None
+        if power:
+            value *= _power(Fraction(10), Fraction(int(power[1])))
+        mixed = _PROPER.match(self.text, self.at) if literal[0].isdigit() and not power else None
+        if mixed:
+            above, below = (
+                _integer(next(filter(None, mixed.group(*g)))) for g in ((1, 2, 5), (3, 4, 6))
+            )
+            if above < below:
+                self.at = mixed.end()
+                value += Fraction(above, below)
+        return value
+
+    def bracket(self):
+        """Grouping, a tuple, an interval, a set, or a set with its condition."""
+        if self.take(_BUILDER):
+            condition = self.items()
+            self.expect("\\}")
+            return condition[0] if len(condition) == 1 else ("list", *condition)
+        opening = self.expect(*_CLOSERS)
+        closing = _CLOSERS[opening]
+        closings = (closing,) if opening in ("{", "\\{", "\\langle") else tuple(closing)
+        if opening == "\\{" and self.sees("\\}"):
+            self.at += 2
+            return ("set",)
+        bars, self.bars = self.bars, 0
+        items = self.items(both_signs=opening == "\\{")
+        self.bars = bars
+        close = self.expect(*closings)
+        if len(items) == 1 and close == closings[0]:
+            return items[0]
+        if opening in ("{", "\\{"):
+            return ("set", *items)
+        return ("group", "()" if opening == "\\langle" else opening + close, *items)
+
+    def absolute(self):
+        self.at += 1
+        self.bars += 1
+        inside = self.sum()
+        self.expect("|")
+        self.bars -= 1
+        return ("call", "abs", inside)
+
+    def argument(self):
+        r"""One TeX argument: {...}, or the next digit, letter or command."""
+        self.skip()
+        if self.sees("{"):
+            return self.bracket()
+        if self.sees(*"0123456789"):
+            self.at += 1
+            return Fraction(int(self.text[self.at - 1]))
+        return self.atom()
+
+    def named(self, name: str):
+        """Behind a command such as \\frac, or its plain name such as sqrt."""
+        if name in FUNCTIONS:
+            return self.function(FUNCTIONS[name])
+        if name in ("sqrt", "cbrt"):
+            return self.root(3 if name == "cbrt" else 2)
+        if name == "frac":
+            above = self.argument()
+            return _times(above, ("^", self.argument(), Fraction(-1)))
+        if name == "binom":
+            above = self.argument()
+            return ("call", "binom", above, self.argument())
+        if name in ("lfloor", "lceil"):
+            inside = self.sum()
+            self.expect("\\r" + name[1:])
+            return ("call", name[1:], inside)
+        if name in ("max", "min", "gcd"):
+            return ("call", name, *(self.bracket()[2:]))
+        if name == "begin":
+            return self.matrix()
+        if name == "emptyset":
+            return ("set",)
+        if name in _ACCENTS:
+            self.skip()
+            start = self.at
+            self.argument()
+            return self.symbol(f"{name}({re.sub('[{} ]', '', self.text[start : self.at])})")
+        if name in _SYMBOLS or name == "pi":
+            return self.symbol("\\" + name)
+        raise NotUnderstood(f"\\{name} is not in the grammar")
+
+    def symbol(self, name: str):
+        """A letter with its index and primes: x, x_{max}, f'."""
+        if index := self.take(_SUBSCRIPT):
+            name += "_" + re.sub(r"\\text|\\(?=[a-z])|[{}\s]", "", index[1] or index[2])
+        if prime := self.take(_PRIME):
+            name += "'" * (prime[0].count("prime") + prime[0].count("'"))
+        if value := self.take(_VALUE_AT):
+            name += value[0]  # I(0) is a value of the function I, no product
+        return ("sym", name)
+
+    def root(self, degree: int):
+        order = Fraction(degree)
+        if self.sees("["):
+            self.at += 1
+            order = self.sum()
+            self.expect("]")
+        self.skip()
+        inside = self.number() if self.sees(*"0123456789.") else self.argument()
+        return ("^", inside, ("^", order, Fraction(-1)))
+
+    def function(self, name: str):
+        r"""\sin^2 x, \log_2 8, \ln(3), \cos 2 \pi t: without brackets, up to the next sign."""
+        base = power = None
+        if index := self.take(_SUBSCRIPT):
+            base = Parser(index[1] or index[2]).tree()
+        if self.sees("^"):
+            self.at += 1
+            power = self.exponent()
+        if power == Fraction(-1):
+            name, power = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}.get(name, name), None
+        outside, self.degrees = self.degrees, True
+        if self.sees("(", "[", "{"):
+            inside = self.bracket()
+        else:
+            factors = [self.signed()]
+            while self.at_factor(factors[-1]) and not self.at_function():
+                factors.append(self.power())
+            inside = _times(*factors)
+        self.degrees = outside
+        node = ("call", "log" if name == "ln" else name, inside)
+        if name == "lg" or base is not None:
+            node = (
+                "*",
+                ("call", "log", inside),
+                ("^", ("call", "log", base or Fraction(10)), -ONE),
+            )
+        return node if power is None else ("^", node, power)
+
+    def at_function(self) -> bool:
+        self.skip()
+        name = re.compile(r"\\?([A-Za-z]+)").match(self.text, self.at)
+        return bool(name) and name[1] in FUNCTIONS
+
+    def matrix(self):
+        self.at -= len("\\begin")
+        opening = self.take(_ENVIRONMENT)
+        if not opening:
+            raise NotUnderstood("an environment that is no matrix")
+        rows, end = [[]], f"\\end{{{opening[1]}}}"
+        while True:
+            if self.sees("\\hline"):
+                self.at += len("\\hline")
+            if not self.sees("&", "\\\\", end):
+                rows[-1].append(self.relation())
+            if self.sees("&"):
+                self.at += 1
+            elif self.sees("\\\\"):
+                self.at += 2
+                rows.append([])
+            else:
+                self.expect(end)
+                return ("matrix", *(tuple(row) for row in rows if row))
+
+
+ONE = Fraction(1)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 4000:  # Python's own limit is 4,300
+        raise NotUnderstood("a number of too many digits")
+    return int(digits)
+
+
+def _times(*factors):
+    """Their product; numbers are folded at once, and a matrix takes the others in."""
+    matrices = [f for f in factors if isinstance(f, tuple) and f[0] == "matrix"]
+    if len(matrices) == 1 and len(factors) > 1:
+        rest = [f for f in factors if f is not matrices[0]]
+        return ("matrix", *(tuple(_times(*rest, cell) for cell in row) for row in matrices[0][1:]))
+    if len(factors) == 1:
+        return factors[0]
+    if len(factors) == 2 and all(isinstance(f, Fraction) for f in factors):
+        return factors[0] * factors[1]
+    return ("*", *factors)
+
+
+def _mentions(node, part) -> bool:
+    return node == part or (isinstance(node, tuple) and any(_mentions(n, part) for n in node))
+
+
+def _signed(node, sign: int):
+    """The tree with SIGN replaced by +1 or -1."""
+    if node == SIGN:
+        return Fraction(sign)
+    return tuple(_signed(n, sign) for n in node) if isinstance(node, tuple) else node
+
+
+def _is_name(left: str) -> bool:
+    """Whether `left = 5` only says what 5 is: x, f(2), S_4, AB, (x, y), a+b, but not 2x or -x."""
+    bare = _NAME_PARTS.sub("", left.strip()) or left.strip("() ")
+    return bool(re.search("[A-Za-z]", bare)) and not re.search(r"^-|\d", bare)
+
+
+# ---- 4. Evaluation: the number that a tree stands for, at a point ----
+
+
+class Undefined(ArithmeticError):
+    """No value here: a pole, infinity, or a number beyond the limits."""
+
+
+class Exhausted(Exception):
+    """The comparison took more than MAX_WORK."""
+
+
+CONSTANTS = {"\\pi": complex(math.pi), "e": complex(math.e), "i": 1j}
+
+
+def _power(base, exponent):
+    """base ** exponent: exact for rationals where the result is rational and not too large."""
+    if isinstance(base, Fraction) and isinstance(exponent, Fraction):
+        if base == 0 and exponent <= 0:
+            raise Undefined("0 to a power that is not positive")
+        if exponent.denominator == 1:
+            if abs(exponent) * max(_bits(base), 1) > MAX_BITS:
+                raise Undefined("too large")
+            return base**exponent.numerator
+        root = _exact_root(base, exponent.denominator)
+        if root is not None:
+            return _power(root, Fraction(exponent.numerator))
+        if base < 0 and exponent.denominator % 2:  # the real root, as in schools
+            return -_power(-base, exponent) * (-1) ** (exponent.numerator + 1)
+    base, exponent = _complex(base), _complex(exponent)
+    if base == 0:
+        raise Undefined("0 to a power that is not rational")
+    if exponent.imag == 0 and exponent.real == int(exponent.real) and abs(exponent.real) < 1000:
+        return base ** int(exponent.real)
+    return cmath.exp(exponent * cmath.log(base))
+
+
+def _exact_root(value: Fraction, n: int) -> Fraction | None:
+    """The rational n-th root, if there is one."""
+    if n > 64 or (value < 0 and n % 2 == 0) or _bits(value) > 2000:
+        return None
+    roots = []
+    for part in (abs(value.numerator), value.denominator):
+        root = math.isqrt(part) if n == 2 else round(part ** (1 / n)) if part < 2**1000 else 0
+        if root**n != part:
+            return None
+        roots.append(root)
+    return Fraction(roots[0] if value >= 0 else -roots[0], roots[1])
+
+
+def _bits(value: Fraction) -> int:
+    if abs(value) == 1 or value == 0:
+        return 0
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _complex(value) -> complex:
+    """A rational as a floating-point number; Undefined where it underflows."""
+    if isinstance(value, complex):
+        return value
+    number = value.numerator / value.denominator  # OverflowError if too large
+    if number == 0 and value != 0:
+        raise Undefined("too small")
+    return complex(number)
+
+
+def _real(value) -> float:
+    value = _complex(value)
+    if abs(value.imag) > 1e-9 * abs(value.real):
+        raise Undefined("not real")
+    return value.real
+
+
+def _add(*terms):
+    if all(isinstance(t, Fraction) for t in terms):
+        return sum(terms)
+    terms = [_complex(t) for t in terms]
+    total = sum(terms)
+    return Fraction(0) if abs(total) <= 1e-13 * max(map(abs, terms)) else total  # they cancel
+
+
+def _multiply(*factors):
+    product = ONE
+    for factor in factors:
+        if isinstance(product, Fraction) and isinstance(factor, Fraction):
+            product *= factor
+            if _bits(product) > 2 * MAX_BITS:
+                raise Undefined("too large")
+        elif product == 0 or factor == 0:
+            product = Fraction(0)
+        else:
+            product = _complex(product) * _complex(factor)
+            if product == 0:
+                raise Undefined("too small")
+    return product
+
+
+def _factorial(n):
+    if isinstance(n, Fraction) and n.denominator == 1:
+        if not 0 <= n <= 3000:
+            raise Undefined("a factorial beyond the limits")
+        return Fraction(math.factorial(n.numerator))
+    return complex(math.gamma(_real(n) + 1))
+
+
+def _binomial(n, k):
+    if all(isinstance(v, Fraction) and v.denominator == 1 and 0 <= v <= 3000 for v in (n, k)):
+        return Fraction(math.comb(n.numerator, k.numerator))
+    return _multiply(_factorial(n), _power(_multiply(_factorial(k), _factorial(_add(n, -k))), -ONE))
+
+
+def _whole(rounding):
+    def rounded(x):
+        if isinstance(x, Fraction):
+            return Fraction(rounding(x))
+        x = _real(x)
+        return Fraction(round(x) if abs(x - round(x)) < 1e-9 * max(1, abs(x)) else rounding(x))
+
+    return rounded
+
+
+def _from_complex(function):
+    """A function of cmath, whose results within rounding of 0 are 0."""
+
+    def evaluate(x):
+        x = _complex(x)
+        value = function(x)
+        return Fraction(0) if abs(value) < 1e-14 * max(1, abs(x)) else value
+
+    return evaluate
+
+
+_EVALUATE = {
+    "+": _add,
+    "*": _multiply,
+    "^": _power,
+    "factorial": _factorial,
+    "binom": _binomial,
+    "floor": _whole(math.floor),
+    "ceil": _whole(math.ceil),
+    "abs": lambda x: abs(x) if isinstance(x, Fraction) else complex(abs(x)),
+    "max": lambda *xs: max(xs, key=_real),
+    "min": lambda *xs: min(xs, key=_real),
+    "gcd": lambda *xs: Fraction(math.gcd(*(int(_real(x)) for x in xs))),
+    "log": lambda x: Fraction(0) if x == 1 else cmath.log(_complex(x)),
+    "exp": lambda x: _power(CONSTANTS["e"], x),
+    "cot": lambda x: 1 / cmath.tan(_complex(x)),
+    "sec": lambda x: 1 / cmath.cos(_complex(x)),
+    "csc": lambda x: 1 / cmath.sin(_complex(x)),
+    "arcsin": _from_complex(cmath.asin),
+    "arccos": _from_complex(cmath.acos),
+    "arctan": _from_complex(cmath.atan),
+    **{name: _from_complex(getattr(cmath, name)) for name in ("sin", "cos", "tan")},
+    **{name: _from_complex(getattr(cmath, name)) for name in ("sinh", "cosh", "tanh")},
+}
+
+
+# ---- 5. Comparison: are two trees the same answer ----
+
+POINTS = 4  # at which formulas with letters must agree
+STRUCTURES = ("list", "set", "group", "matrix", "rel", "unit", "base")
+
+
+class Comparison:
+    """Compares trees; `why` says which rule decided, for a person to read."""
+
+    def __init__(self):
+        self.work = 0
+        self.why = ""
+
+    def same(self, a, b) -> bool:
+        if a == b:
+            self.why = "the same expression"
+            return True
+        kinds = {_kind(a), _kind(b)}
+        if "unit" in kinds:
+            return self.same_measure(a, b)
+        if "rel" in kinds:
+            return self.same_relation(a, b)
+        if kinds & {"list", "set"}:
+            return self.same_collection(a, b)
+        if kinds & {"group", "matrix"}:
+            return self.same_order(a, b)
+        if "base" in kinds:
+            self.why = "digits and base"
+            return False
+        return self.same_value(a, b)
+
+    def same_measure(self, a, b) -> bool:
+        """Units may be missing on one side; 28% is 28 or 0.28; units that are known must agree."""
+        (a, a_units), (b, b_units) = _measure(a), _measure(b)
+        known = [{UNITS[w] for w in words if w in UNITS} for words in (a_units, b_units)]
+        if known[0] and known[1] and known[0] != known[1]:
+            self.why = f"different units: {' '.join(known[0])} and {' '.join(known[1])}"
+            return False
+        if self.same(a, b):
+            return True
+        if ("%" in known[0]) != ("%" in known[1]):
+            hundredth = Fraction(1, 100)
+            a, b = (_times(hundredth, a), b) if "%" in known[0] else (a, _times(hundredth, b))
+            return self.same(a, b)
+        return False
+
+    def same_collection(self, a, b) -> bool:
+        """Lists and sets in any order; a bare list also equals the tuple in the same order."""
+        if _kind(a) not in ("list", "set"):
+            a, b = b, a
+        if _kind(b) in ("list", "set") and len(a) == len(b):
+            matched = self.match(a[1:], b[1:])
+            self.why = f"{len(a) - 1} items, in any order"
+            return matched
+        if a[0] == "list" and _kind(b) == "group" and b[1] == "()" and self.each(a[1:], b[2:]):
+            return True
+        # "1/2 or 0.5" is one value written twice, and {5} is 5
+        small, large = sorted((a, b), key=lambda n: len(n) if _kind(n) in ("list", "set") else 0)
+        one = len(large) > 1 and all(self.same(large[1], item) for item in large[2:])
+        if one and _kind(small) not in ("list", "set"):
+            return self.same(small, large[1])
+        self.why = "not as many items"
+        return one and len(small) == 2 and self.same(small[1], large[1])
+
+    def match(self, left: tuple, right: tuple) -> bool:
+        """Whether each item on the left is the same as one of its own on the right."""
+        rest = list(right)
+        if len(left) != len(rest):
+            return False
+        for item in left:
+            partner = next((i for i, other in enumerate(rest) if self.same(item, other)), None)
+            if partner is None:
+                return False
+            rest.pop(partner)
+        return True
+
+    def each(self, left: tuple, right: tuple) -> bool:
+        return len(left) == len(right) and all(map(self.same, left, right))
+
+    def same_order(self, a, b) -> bool:
+        """Tuples, points, intervals, matrices; a column or row is the tuple of its entries."""
+        if _kind(a) == _kind(b) == "group":
+            brackets = a[1] == b[1] or (len(a) > 4 and len(b) > 4)  # three numbers: no interval
+            equal = brackets and self.each(a[2:], b[2:])
+            self.why = "item by item, brackets counted"
+            return equal
+        rows_a, rows_b = _rows(a), _rows(b)
+        if rows_a is None or rows_b is None:
+            self.why = "one is a tuple, an interval or a matrix, the other is not"
+            return False
+        if _kind(a) != _kind(b):  # a column is also the tuple of its entries
+            rows_a, rows_b = (_laid_down(rows) for rows in (rows_a, rows_b))
+        equal = len(rows_a) == len(rows_b) and all(map(self.each, rows_a, rows_b))
+        self.why = "entry by entry"
+        return equal
+
+    def same_relation(self, a, b) -> bool:
+        """Equations and inequalities with each other, or with the value or interval they name."""
+        if _kind(a) == _kind(b) == "rel":
+            if self.proportional(a, b):
+                return True
+            if a[2] and b[2] and a[1][0] == b[1][0] == "=" and len(a) == len(b) == 5:
+                self.why = "two equations that name values"
+                return self.same(a[3], b[3]) and self.same(a[4], b[4])
+            sets = _solutions(a), _solutions(b)
+            if None in sets:
+                return False
+            return _unknown(a) == _unknown(b) and self.same(*sets)
+        if _kind(a) != "rel":
+            a, b = b, a
+        solutions = _solutions(a)
+        if solutions is not None:
+            return self.same(solutions, b)
+        operators, named, terms = a[1], a[2], a[4:]
+        if set(operators) <= {"=", "≈"} and (named or _letters(terms[-1])):
+            last = operators.index("≈") if "≈" in operators else len(operators)
+            exact = terms[: max(last, 1)]
+            if all(self.same(exact[0], other) for other in exact[1:]):
+                return self.same(exact[-1], b) or any(self.same(t, b) for t in terms[last:])
+        self.why = "one is a relation, the other is not"
+        return False
+
+    def proportional(self, a, b) -> bool:
+        """One equation or inequality is the other times a constant (of the right sign)."""
+        if len(a) != 5 or len(b) != 5:
+            return False
+        (a_op, f), (b_op, g) = _difference(a), _difference(b)
+        if f is None or g is None or a_op != b_op:
+            return False
+        ratios = [x / y for x, y in self.values(f, g) if y != 0 and x != 0]
+        steady = len(ratios) >= 2 and all(_close(r, ratios[0]) for r in ratios)
+        self.why = f"one side minus the other, compared at {len(ratios)} points"
+        return steady and (a_op in ("=", "!=") or _complex(ratios[0]).real > 0)
+
+    def same_value(self, a, b) -> bool:
+        infinite = _infinite(a), _infinite(b)
+        if any(infinite):
+            self.why = "infinity"
+            return infinite[0] == infinite[1]
+        letters = _letters(a) | _letters(b)
+        if not letters:
+            return self.same_constant(a, b)
+        agreed = 0
+        for x, y in self.values(a, b):
+            if not _close(x, y):
+                self.why = "formulas that differ at a random point"
+                return False
+            agreed += 1
+        self.why = f"formulas, compared at {agreed} random points"
+        return agreed >= 2
+
+    def same_constant(self, a, b) -> bool:
+        try:
+            x, y = self.value(a, None), self.value(b, None)
+        except (ArithmeticError, ValueError):
+            self.why = "no value could be computed"
+            return False
+        if isinstance(x, Fraction) and isinstance(y, Fraction):
+            self.why = "exact rational values"
+            return x == y
+        self.why = "numerical values"
+        for rational in (v for v in (x, y) if isinstance(v, Fraction)):
+            if _digits(rational) > 6:  # a rounding of the other, at best
+                return False
+        return _close(x, y, 1e-12)
+
+    def values(self, a, b):
+        """Pairs of values at the points where both have one."""
+        functions = _functions(a) | _functions(b)
+        whole = bool(functions & {"floor", "ceil", "max", "min", "gcd"})
+        for k in range(3 * POINTS if whole else POINTS):
+            flip = "abs" in functions and k % 2
+
+            def point(name, k=k, flip=flip):
+                draw = zlib.crc32(f"{name} {k}".encode())
+                value = Fraction(draw % 12 + 2) if whole else Fraction(draw % 89 + 11, 37)
+                return -value if flip else value
+
+            try:
+                yield self.value(a, point), self.value(b, point)
+            except (ArithmeticError, ValueError):
+                continue
+
+    def value(self, node, point):
+        """The value of a tree where its letters have the values that `point` gives them."""
+        self.work += 1
+        if isinstance(node, Fraction):
+            if point is None and _digits(node) > 400:
+                self.work += _bits(node) // 64
+            return node
+        kind = node[0]
+        if kind == "sym":
+            if node[1] in CONSTANTS:
+                return CONSTANTS[node[1]]
+            if point is None or node == INFINITY:
+                raise Undefined(node[1])
+            return point(node[1])
+        name, children = (node[1], node[2:]) if kind == "call" else (kind, node[1:])
+        if self.work > MAX_WORK:
+            raise Exhausted
+        if name not in _EVALUATE or kind in STRUCTURES:
+            raise Undefined(name)
+        arguments = [self.value(child, point) for child in children]
+        result = _EVALUATE[name](*arguments)
+        if isinstance(result, Fraction):
+            self.work += _bits(result) // 64
+        elif result != result or abs(result) == math.inf:
+            raise Undefined("not a number")
+        elif point is None and any(isinstance(x, Fraction) and _digits(x) > 11 for x in arguments):
+            raise Undefined("more digits than floating point compares")
+        return result
+
+
+def _kind(node) -> str:
+    return node[0] if isinstance(node, tuple) and node[0] in STRUCTURES else ""
+
+
+def _measure(node) -> tuple:
+    return (node[1], node[2]) if _kind(node) == "unit" else (node, ())
+
+
+def _rows(node):
+    """The rows of a matrix, of a tuple (one row) or of a tuple of tuples; None for others."""
+    if _kind(node) == "matrix":
+        return node[1:]
+    if _kind(node) != "group" or node[1] not in ("()", "[]"):
+        return None
+    if all(_kind(item) == "group" for item in node[2:]):
+        return tuple(item[2:] for item in node[2:])
+    return (node[2:],)
+
+
+def _laid_down(rows: tuple) -> tuple:
+    """A column as a row."""
+    return (tuple(row[0] for row in rows),) if all(len(row) == 1 for row in rows) else rows
+
+
+def _walk(node):
+    if isinstance(node, tuple):
+        yield node
+        for child in node[1:]:
+            yield from _walk(child)
+
+
+def _letters(node) -> set:
+    symbols = {n[1] for n in _walk(node) if n[0] == "sym" and len(n) == 2}
+    return symbols - CONSTANTS.keys() - {"\\infty"}
+
+
+def _functions(node) -> set:
+    return {n[1] for n in _walk(node) if n[0] == "call"}
+
+
+def _infinite(node) -> int:
+    """+1 or -1 for plus or minus infinity, else 0."""
+    if node == INFINITY or node == ("*", ONE, INFINITY):
+        return 1
+    return -1 if node == ("*", -ONE, INFINITY) else 0
+
+
+def _unknown(relation):
+    """The letter that a relation is about, if it stands alone on one side."""
+    symbols = [t for t in relation[3:] if isinstance(t, tuple) and t[0] == "sym" and _letters(t)]
+    return symbols[0] if len(symbols) == 1 else None
+
+
+def _solutions(relation):
+    r"""The set a relation describes: x \in S, x < 3 and -2 \le x \le 7 as intervals; or None."""
+    operators, terms = relation[1], relation[3:]
+    if operators == ("in",):
+        return terms[1]
+    unknown = _unknown(relation)
+    if unknown is None or any(op not in ("<", "<=", ">", ">=", "!=") for op in operators):
+        return None
+    ends = [t for t in terms if t != unknown]
+    if len(terms) == 2:
+        low, high = ("*", -ONE, INFINITY), INFINITY
+        if operators[0] == "!=":
+            return ("set", ("group", "()", low, ends[0]), ("group", "()", ends[0], high))
+        below = (operators[0][0] == "<") == (terms[0] == unknown)
+        closed = operators[0].endswith("=")
+        if below:
+            return ("group", "(]" if closed else "()", low, ends[0])
+        return ("group", "[)" if closed else "()", ends[0], high)
+    if len(terms) == 3 and terms[1] == unknown and operators[0][0] == operators[1][0] != "!":
+        first, last = operators if operators[0][0] == "<" else operators[::-1]
+        low, high = ends if operators[0][0] == "<" else ends[::-1]
+        return ("group", ("[" if "=" in first else "(") + ("]" if "=" in last else ")"), low, high)
+    return None
+
+
+def _difference(relation):
+    """(operator, left - right), with > turned into <; (operator, None) where there is no value."""
+    (operator,), left, right = relation[1], relation[3], relation[4]
+    if _kind(left) or _kind(right):
+        return operator, None
+    if operator[0] == ">":
+        operator, left, right = operator.replace(">", "<"), right, left
+    return operator, ("+", left, _times(-ONE, right))
+
+
+def _close(x, y, tolerance: float = 1e-9) -> bool:
+    if isinstance(x, Fraction) and isinstance(y, Fraction):
+        return x == y
+    x, y = _complex(x), _complex(y)
+    return abs(x - y) <= tolerance * max(abs(x), abs(y))
+
+
+def _digits(value: Fraction) -> int:
+    """Significant digits it takes to write numerator and denominator, the longer of the two."""
+    parts = (abs(value.numerator), value.denominator)
+    if max(parts) < 10**6:
+        return 0
+    if max(parts).bit_length() > 2000:
+        return 600
+    return max(len(str(part).rstrip("0")) for part in parts)
+
+
+# ---- 6. The verdict ----
+
+
+def decide(answer: str, gold: str) -> tuple[bool, str]:
+    """Whether an answer equals the gold one, and the rule that decided."""
+    if len(answer) > MAX_ANSWER or len(gold) > MAX_ANSWER:
+        return answer.strip() == gold.strip() != "", "too long, compared as text"
     left, right = normalise(answer), normalise(gold)
     if not left or not right:
-        return False
-    left_value, right_value = number(left), number(right)
-    if left_value is None or right_value is None:
-        return left == right
-    return left_value == right_value
+        return False, "an empty answer or gold is never right"
+    if left == right:
+        return True, "the same text"
+    choice = _CHOICE.fullmatch(right)
+    if choice and (chosen := _CHOSEN.match(left)):
+        return chosen[1].upper() == choice[1], "choice letters"
+    if _WORDS.fullmatch(left) and _WORDS.fullmatch(right):
+        return _folded(left) == _folded(right), "words, ignoring case"
+    verdict = False, ""
+    for one, other in _readings(answer, gold):
+        try:
+            comparison = Comparison()
+            verdict = comparison.same(parse(*one), parse(*other)), comparison.why
+        except NotUnderstood as error:
+            same_text = _folded(left) == _folded(right)
+            verdict = same_text, f"compared as text, as the grammar ends here: {error}"
+        except (Exhausted, RecursionError, ArithmeticError):
+            verdict = False, "over the budget, and not the same text"
+        if verdict[0]:
+            break
+    return verdict
+
+
+_CHOICE = re.compile(r"\(?([A-J])\)?")
+_CHOSEN = re.compile(r"\(?([A-Ja-j])(?:\)|\.(?!\d)|:|$)")
+_LABEL = re.compile(r"\([A-J]\)\s*(?=\S)")
+_WORDS = re.compile(r"(?=.*[A-Za-z]{3})(?:\\text\{[A-Za-z .'-]*\}|[A-Za-z .'-])*")
+
+
+def _folded(text: str) -> str:
+    """Without case, and without spaces but those that part two words or numbers."""
+    text = re.sub(r"\\text|(?<=[A-Za-z])\.|[{}]", "", text)
+    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", text.strip()).casefold()
+
+
+def _readings(answer: str, gold: str):
+    """The pairs to compare: 1,234 may be a list, 2e-5 may be 2*e - 5, "(C) 42" is 42."""
+    first = (normalise(answer), True), (normalise(gold), True)
+    yield first
+    second = (normalise(answer, joined=False), False), (normalise(gold, joined=False), False)
+    for number in (0, 1):
+        if second[number][0] != first[number][0] or _E_NOTATION.search(first[number][0]):
+            yield (second[0], first[1]) if number == 0 else (first[0], second[1])
+    if _LABEL.match(first[0][0]) and not _LABEL.match(first[1][0]):
+        yield (_LABEL.sub("", first[0][0], count=1), True), first[1]
+
+
+_E_NOTATION = re.compile(r"\d[eE][+-]?\d")
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str, scientific: bool = True):
+    """The tree of a normalised text; NotUnderstood says where the grammar ends."""
+    return Parser(text, scientific).tree()
+
+
+def is_equivalent(answer: str, gold: str) -> bool:
+    """Whether an answer equals the gold answer; never for an empty one."""
+    return decide(answer, gold)[0]
 
 
 def verify(response: str, gold: str) -> bool:
     """The reward: True where the response commits to an answer that equals the gold one."""
     answer = extract_answer(response)
     return answer is not None and is_equivalent(answer, gold)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Show step by step how a response is judged."""
+    parser = argparse.ArgumentParser(description="Show how the verifier judges a response.")
+    parser.add_argument("response", help="what a model wrote, in quotes")
+    parser.add_argument("gold", help="the gold answer, in quotes")
+    args = parser.parse_args(argv)
+    answer = extract_answer(args.response)
+    if answer is None:
+        print("extracted  nothing: the response commits to no answer\nverdict    wrong")
+        return 1
+    where = next(name for name, find in TRUST if find(args.response) is not None)
+    right, why = decide(answer, args.gold)
+    print(f"extracted  {answer}    ({where})")
+    print(f"answer     {normalise(answer)}\ngold       {normalise(args.gold)}")
+    print(f"verdict    {'right' if right else 'wrong'}: {why}")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
