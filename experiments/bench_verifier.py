@@ -1,14 +1,14 @@
 """Speed and agreement of the verifier, side by side with Math-Verify.
 
-    python experiments/bench_verifier.py                                   ours alone
-    python experiments/bench_verifier.py --peer VENV/bin/python            and Math-Verify's, by turns
-    python experiments/bench_verifier.py --cases labelled.jsonl --peer ... on cases of your own
+    python experiments/bench_verifier.py                           ours alone
+    python experiments/bench_verifier.py --peer VENV/bin/python    and Math-Verify's, by turns
+    python experiments/bench_verifier.py --cases labelled.jsonl    on cases of your own
 
 Math-Verify wants a virtual environment of its own: `python -m venv VENV && VENV/bin/pip install
 "math-verify[antlr4_13_2]"`.  The cases are those of `tests/test_verifier.py`, each in a box, or a
 JSONL file of {"response": ..., "gold": ..., "expected": true or false}.  Both checkers run in a
 process of their own, one after the other, `--rounds` times; each case is timed inside the process,
-without start-up.  Last, ours alone meets the hostile inputs of the tests, whose slowest call counts.
+without start-up.  Last, ours alone meets the hostile inputs of the tests: the slowest call counts.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""verifier.py: where an answer may stand, what it may look like, what is equal, and what is hostile.
+"""verifier.py: where an answer may stand, what is equal to what, and what is hostile.
 
 The tables hold one case a line, `answer ~ gold`; each is tried both ways round, boxed and bare.
 """
@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from conftest import ROOT
@@ -253,7 +254,7 @@ SAME = {
         \{1\pm\sqrt{5},-2\} ~ -2, 1-\sqrt5, 1+\sqrt5""",
     "matrix": r"""
         \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ \begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix}
-        \begin{pmatrix}-1&0\\0&-1\end{pmatrix} ~ \left(\begin{array}{rr} -1 & 0 \\ 0 & -1 \end{array}\right)
+        \begin{pmatrix}-1&0\\0&1\end{pmatrix} ~ \left(\begin{array}{rr}-1&0\\0&1\end{array}\right)
         \begin{pmatrix} 1/2 \\ 3 \end{pmatrix} ~ \frac12\begin{pmatrix} 1 \\ 6 \end{pmatrix}
         \begin{pmatrix} 1 \\ 2 \end{pmatrix} ~ (1,2)
         [[1,2],[3,4]] ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}""",
@@ -718,7 +719,7 @@ def test_every_gold_of_the_benchmarks_equals_itself_and_not_the_next():
         golds = [
             gold for line in lines if line and (gold := str(json.loads(line)["answer"])).strip()
         ]
-        for gold, following in zip(golds, golds[1:], strict=False):
+        for gold, following in pairwise(golds):
             assert verify(f"So it is $\\boxed{{{gold}}}$.", gold), gold
             if normalise(gold) != normalise(following) and is_equivalent(gold, following):
                 assert {gold, following} == {"5", "x=5"}

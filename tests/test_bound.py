@@ -1,0 +1,322 @@
+"""bound.py: the bounds against hand-made values, against each other, and against simulation."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import bound
+from bound import (
+    DELTAS,
+    IDENTIFICATIONS,
+    binomial,
+    capacity,
+    certificate,
+    discovery_groups,
+    discovery_rollouts,
+    divergences,
+    exact_fixed_sample_size,
+    fano_bound,
+    fixed_recognition_bound,
+    guarantee,
+    identification_bound,
+    kl,
+    kl_budget,
+    play,
+    recognition_bound,
+    skill_table,
+    transport_bound,
+)
+
+probabilities = st.floats(0.01, 0.99)
+
+# ---- values worked out by hand
+
+
+def test_discovery():
+    assert discovery_rollouts(0.05, 0.05) == 59  # .95**58 = .0510, .95**59 = .0485
+    assert discovery_rollouts(0.5, 0.25) == 2  # exactly: no rollout too many by rounding
+    assert discovery_rollouts(0.9, 0.1) == 1
+    assert discovery_groups(0.5, 2, 0.25) == 2  # a pair is unequal half of the time
+    assert discovery_groups(0.05, 8, 0.05) == 8  # a group is unequal with probability .337
+
+
+def test_discovery_at_the_ends():
+    assert discovery_rollouts(0, 0.05) == math.inf and discovery_rollouts(1, 0.05) == 1
+    assert discovery_rollouts(0.5, 0) == math.inf and discovery_rollouts(0.5, 1) == 0
+    assert discovery_rollouts(0, 1) == 0
+    for p in (0, 1):
+        assert discovery_groups(p, 8, 0.05) == math.inf
+    assert discovery_groups(0.5, 1, 0.05) == math.inf  # a group of one never has unequal rewards
+
+
+def test_recognition():
+    """1-shot RLVR's jump on MATH-500, 36.0 -> 73.6 (arXiv 2504.20571)."""
+    assert recognition_bound(0.36, 0.736, 0.05) == pytest.approx(9.06, abs=0.005)
+    needed = 0.9 * math.log(19)  # kl(.05, .95)
+    assert recognition_bound(0.5, 0.9, 0.05) == pytest.approx(
+        needed / (0.9 * math.log(1.8) + 0.1 * math.log(0.2))
+    )
+    smaller = min(kl(0.5, 0.9), kl(0.9, 0.5))
+    assert fixed_recognition_bound(0.5, 0.9, 0.05) == pytest.approx(math.log(5) / smaller)
+
+
+def test_recognition_at_the_ends():
+    assert recognition_bound(0.4, 0.4, 0.05) == math.inf
+    assert recognition_bound(0.4, 0.4, 0.5) == 0  # a guess is right half of the time
+    assert recognition_bound(0.0, 0.5, 0.05) == 0  # one success is proof: only discovery counts
+    assert recognition_bound(0.2, 0.5, 0.0) == math.inf
+    assert fixed_recognition_bound(0.4, 0.4, 0.05) == math.inf
+
+
+def test_the_divergence():
+    assert kl(0.5, 0.25) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert kl(0, 0.3) == pytest.approx(-math.log(0.7)) and kl(1, 0.3) == pytest.approx(
+        -math.log(0.3)
+    )
+    assert kl(0.3, 0) == kl(0.3, 1) == kl(1, 0) == math.inf and kl(0, 0) == kl(1, 1) == 0
+    assert kl_budget(0.36, 0.736) == kl(0.736, 0.36)
+
+
+def test_capacity_of_the_binary_symmetric_and_the_z_channel():
+    h = -0.1 * math.log2(0.1) - 0.9 * math.log2(0.9)
+    assert capacity(0.1, 0.9) == pytest.approx(1 - h)
+    assert capacity(0.0, 0.5) == pytest.approx(math.log2(5 / 4))  # the Z-channel of noise 1/2
+    assert capacity(0.0, 1.0) == pytest.approx(1) and capacity(0.3, 0.3) == 0
+
+
+@given(probabilities, probabilities)
+def test_capacity_is_the_largest_mutual_information(p0, p1):
+    prior = np.linspace(0, 1, 2001)
+    output = prior * p0 + (1 - prior) * p1
+    information = bound.entropy_bits(output) - prior * bound.entropy_bits(p0)
+    information -= (1 - prior) * bound.entropy_bits(p1)
+    assert capacity(p0, p1) == pytest.approx(information.max(), abs=1e-5)
+
+
+def test_the_exact_sample_size_by_brute_force():
+    """Fair coin against 0.8, delta 0.2: over all tests that depend on the number of successes."""
+
+    def possible(n):
+        fair, loaded = binomial(n, 0.5), binomial(n, 0.8)
+        for c in range(n + 2):  # surely above c - 1, at c - 1 with probability share
+            for share in np.linspace(0, 1, 401):
+                size = fair[c:].sum() + (share * fair[c - 1] if c else 0)
+                power = loaded[c:].sum() + (share * loaded[c - 1] if c else 0)
+                if size <= 0.2 and power >= 0.8:
+                    return True
+        return False
+
+    n = next(n for n in range(1, 30) if possible(n))
+    assert exact_fixed_sample_size(0.5, 0.8, 0.2) == exact_fixed_sample_size(0.8, 0.5, 0.2) == n
+
+
+def test_the_exact_sample_size_at_the_ends():
+    assert exact_fixed_sample_size(0.4, 0.4, 0.05) == math.inf
+    assert exact_fixed_sample_size(0.0, 1.0, 0.05) == 1
+    assert exact_fixed_sample_size(0.2, 0.4, 0.5) == 0
+    assert exact_fixed_sample_size(0.1, 0.2, 0.0) == math.inf
+
+
+@given(probabilities, probabilities, st.floats(0.001, 0.4))
+@settings(max_examples=50)
+def test_the_exact_sample_size_is_above_the_bound_for_it(p0, p1, delta):
+    if abs(p0 - p1) > 0.05:
+        assert exact_fixed_sample_size(p0, p1, delta) >= fixed_recognition_bound(p0, p1, delta)
+
+
+# ---- arrays and errors
+
+
+def test_the_bounds_are_vectorised():
+    p, delta = np.array([0.0, 0.1, 0.5])[:, None], np.array([0.05, 0.01])
+    for function in (discovery_rollouts, lambda p, d: discovery_groups(p, 4, d)):
+        values = function(p, delta)
+        assert values.shape == (3, 2) and values[1, 1] == function(0.1, 0.01)
+    assert recognition_bound(p, 0.7, delta).shape == (3, 2)
+    assert capacity(p, 0.7).shape == kl_budget(p, 0.7).shape == (3, 1)
+    assert np.ndim(recognition_bound(0.1, 0.7, 0.05)) == 0
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan, math.inf])
+def test_what_is_no_probability_is_refused(bad):
+    for call in (
+        lambda: discovery_rollouts(bad, 0.1),
+        lambda: discovery_groups(0.1, 8, bad),
+        lambda: recognition_bound(bad, 0.5, 0.1),
+        lambda: recognition_bound(0.1, 0.5, bad),
+        lambda: kl_budget(0.5, bad),
+        lambda: identification_bound([[bad, 0.5]], 0.1),
+        lambda: exact_fixed_sample_size(0.1, bad, 0.1),
+    ):
+        with pytest.raises(ValueError, match=r"probabilities lie in \[0, 1\]"):
+            call()
+
+
+def test_other_nonsense_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        discovery_groups(0.5, 0, 0.1)
+    for success in ([0.5, 0.5], [[0.5]], np.zeros((0, 2))):
+        with pytest.raises(ValueError, match=r"shape \(problems, skills >= 2\)"):
+            identification_bound(success, 0.1)
+
+
+# ---- identification
+
+
+def test_two_skills_need_one_problem():
+    """The best allocation for K = 2 is the one problem whose coin differs most."""
+    success = np.array([[0.5, 0.6], [0.2, 0.7], [0.9, 0.8]])
+    weights, allocation = play(divergences(success, 0))
+    assert weights.tolist() == [1] and allocation.tolist() == [0, 1, 0]
+    certified, found = transport_bound(success, 0, 0.05)
+    assert certified == found == pytest.approx(recognition_bound(0.7, 0.2, 0.05))
+
+
+def test_skills_that_look_alike_are_never_told_apart():
+    assert identification_bound([[0.3, 0.3], [0.8, 0.8]], 0.05) == math.inf
+    assert identification_bound([[0.3, 0.3, 0.9], [0.8, 0.8, 0.1]], 0.05) == math.inf
+
+
+def test_a_proof_by_one_rollout_leaves_nothing_to_bound():
+    """Where one reward can rule a skill out for sure, transport says nothing; Fano still does."""
+    success = np.array([[0.0, 1.0], [0.5, 0.6]])
+    assert transport_bound(success, 0, 0.05)[0] == 0
+    assert identification_bound(success, 0.05) == fano_bound(success, 0.05)
+    h = -0.05 * math.log2(0.05) - 0.95 * math.log2(0.95)
+    assert fano_bound(success, 0.05) == pytest.approx(0.95 - h)  # one bit a rollout
+
+
+def test_the_game_of_the_skill_table_is_solved():
+    """Three bits, each told by its own problem: a third of the rollouts each, by symmetry."""
+    success = skill_table(3)
+    gains = divergences(success, 5)
+    _, allocation = play(gains)
+    assert allocation[:3] == pytest.approx([1 / 3] * 3, abs=0.01) and allocation[3:].max() == 0
+    certified, found = transport_bound(success, 5, 0.01)
+    assert certified <= found <= 1.01 * certified
+
+
+tables = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
+    lambda shape: arrays(float, shape, elements=st.floats(0, 1))
+)
+
+
+@given(tables, st.data())
+def test_every_certificate_holds_for_every_allocation(success, draw):
+    """Weak duality: min_k sum_x w_x g_xk <= max_x sum_k lambda_k g_xk, whatever w and lambda."""
+    gains = divergences(success, draw.draw(st.integers(0, success.shape[1] - 1)))
+    weights = np.array(
+        draw.draw(st.lists(probabilities, min_size=gains.shape[1], max_size=gains.shape[1]))
+    )
+    allocation = np.array(
+        draw.draw(st.lists(probabilities, min_size=len(gains), max_size=len(gains)))
+    )
+    best_weights, best_allocation = play(gains, rounds=50)
+    for w in (allocation / allocation.sum(), best_allocation):
+        for lam in (weights / weights.sum(), best_weights):
+            assert guarantee(gains, w) <= certificate(gains, lam) * (1 + 1e-9) + 1e-12
+
+
+# ---- the best procedures
+
+
+def test_no_procedure_beats_its_bound_and_the_good_ones_come_close():
+    rows = bound.table(runs=400, seed=1)
+    assert len(rows) == 3 * len(DELTAS) + 4 * len(DELTAS) + 4 * len(IDENTIFICATIONS)
+    for row in rows:
+        assert row["bound"] <= row["simulated"] + 3 * row["se"], row
+        runs = 400 * (1 if "identification" in row["problem"] else 10)
+        runs //= 5 if "DoPR" in row["problem"] else 1
+        assert row["error_rate"] <= row["delta"] + 3 * math.sqrt(row["delta"] / runs), row
+        if "recognition" in row["problem"]:
+            assert row["ratio"] <= 1.5, row
+        if "variance" in row["problem"] or "information" in row["problem"]:
+            assert row["ratio"] <= 1.5, row
+        if "random" in row["problem"]:
+            assert row["ratio"] >= 2, row
+
+
+# ---- a training run, and the command line
+
+
+def write_run(folder, steps):
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    return str(folder)
+
+
+def one(step, i, rewards, kind="carry"):
+    return {"step": step, "chosen": i, "kind": [kind], "rewards": rewards, "rollouts": 4 * step}
+
+
+def test_a_run_is_set_against_its_bounds(tmp_path, capsys):
+    steps = [one(1, 0, [1, 0, 0, 0]), one(2, 1, [0, 1, 0, 0])]
+    steps += [one(s, s % 2, [1, 1, 0, 0]) for s in range(3, 9)]
+    steps += [one(9, 0, [1, 1, 1, 0]), one(10, 1, [1, 0, 1, 1])]
+    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
+    shown = capsys.readouterr().out
+    assert "40 rollouts" in shown and "0.250 [0.071, 0.591] -> 0.750 [0.409, 0.929]" in shown
+    assert f"{recognition_bound(0.25, 0.75, 0.05):.2f}" in shown and "optimisation gap" in shown
+
+
+def test_a_full_batch_run_is_read_too(tmp_path, capsys):
+    steps = [
+        {"chosen": [0, 1], "kind": ["a", "a"], "rewards": [[r, 0], [0, r]], "rollouts": 4 * n}
+        for n, r in enumerate([0, 0, 0, 1, 1], start=1)
+    ]
+    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
+    assert "0.000" in capsys.readouterr().out
+
+
+def test_a_run_that_learned_nothing(tmp_path, capsys):
+    steps = [one(n, 0, [0, 0, 0, 0]) for n in range(1, 9)]
+    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
+    assert "nothing was unlocked" in capsys.readouterr().out
+
+
+def test_one_question(capsys):
+    assert bound.main(["--p0", "0.36", "--p1", "0.736", "--delta", "0.05"]) == 0
+    shown = capsys.readouterr().out
+    assert "9.05809" in shown and "19 rollouts" in shown and "0.292556 nats" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--p0", "1.5", "--p1", "0.5"], "probabilities lie in [0, 1], not 1.5"),
+        (["--p0", "0.5"], "--p0 and --p1 go together"),
+        (["--p0", "0.5", "--p1", "nan"], "probabilities lie in [0, 1]"),
+        (["--delta", "2"], "probabilities lie in [0, 1], not 2.0"),
+        (["--runs", "1"], "--runs must be at least 100"),
+        (["--run", "nowhere"], "nowhere/metrics.jsonl: cannot be read"),
+        (["--out", "nowhere/b.png"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_arguments_are_one_line(capsys, arguments, message):
+    assert bound.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"chosen": 0}', '{"chosen": [0], "kind": [], "rewards": [[1]]}']
+)
+def test_a_malformed_run_names_file_and_line(tmp_path, capsys, line):
+    folder = write_run(tmp_path / "r", [one(1, 0, [1, 0])])
+    with open(f"{folder}/metrics.jsonl", "a") as file:
+        file.write(line)
+    assert bound.main(["--run", folder]) == 2
+    assert "metrics.jsonl:2: no line" in capsys.readouterr().err
+
+
+def test_the_whole_command(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert bound.main(["--runs", "100", "--out", str(tmp_path / "b.png")]) == 0
+    shown = capsys.readouterr().out
+    assert "identification K=8, random" in shown and "certificate" in shown
+    assert (tmp_path / "b.png").stat().st_size > 20_000
