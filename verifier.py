@@ -105,34 +105,40 @@ def _box_content(response: str, start: int) -> tuple[str, int] | None:
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace opens nothing
 
 
-def _after_hashes(response: str) -> str | None:
-    """The line behind the last "####"; a heading such as "#### Final Answer" is none."""
-    line = _last(_HASHES, response, "####")
-    return line[1].strip() if line else None
+def _declared(response: str) -> str | None:
+    """What the last "####" or "answer is" declares; a heading such as "#### Step 2" is neither.
 
-
-_HASHES = re.compile(r"(?<!#)####(?!#)(?!\W{0,9}(?:the\s)?(?:final\s)?answer)([^\n]{0,4000})", re.I)
-
-
-def _after_phrase(response: str) -> str | None:
-    """The rest of the sentence behind the last "answer is", "Answer:" or "Final Answer" heading."""
+    Of "####" the rest of the line, of "answer is", "Answer:" or "Final Answer" of the sentence.
+    """
+    hashes = _last(_HASHES, response, "####")
     phrase = _last(_PHRASE, response, "answer", "Answer", "ANSWER")
-    if phrase is None:
+    if hashes and (not phrase or hashes.start() > phrase.start()):
+        return _plain(hashes[1])
+    if not phrase:
         return None
     rest = response[phrase.end() : phrase.end() + MAX_ANSWER]
     display = re.match(r"\s*(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", rest, re.DOTALL)
-    if display:
-        return display[1].strip()
-    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" \t*_`.,")
+    return display[1].strip() if display else _plain(_SENTENCE_END.split(rest, maxsplit=1)[0])
 
 
+def _plain(text: str) -> str:
+    """Without the emphasis of markdown and what stands behind a token that ends the text."""
+    text = re.split(r"<\|[a-z_]{1,20}\|>|</s>", text, maxsplit=1)[0]
+    text = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(])", "", text)
+    return re.sub(r"(?<=[a-z])!+\Z", "", text.lstrip(" \t*_`,}").rstrip(" \t*_`.,"))
+
+
+_HASHES = re.compile(
+    r"(?<!#)####(?!#)(?!\W{0,9}(?:the\s)?(?:final\s)?answer)([^\n]{0,4000})", re.IGNORECASE
+)
 _PHRASE = re.compile(
     r"(?<!\w)answers?(?:\s(?:to|of|for)(?:\s\w{1,20}){1,5}?\s)?[*_\s]{0,4}(?:\b(?:is|are)\b|[:=])"
-    r"[*_:\s]{0,8}|(?<=final )answer[*_ ]{0,4}\n\s{0,8}",
+    r"[*_:\s]{0,8}"
+    r"|(?:(?<=final )|(?<=[#*] )|(?<=\*\*))answer[*_: ]{0,4}\n\s{0,8}",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"[.?](?:\s|$|\*)|\n|,?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
+    r"(?<!approx)(?<!Rs)[.?](?:\s|$|\*)|\n|,?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
 )
 
 
@@ -151,7 +157,7 @@ _CLOSING = re.compile(
 
 def _after_hash(response: str) -> str | None:
     """The format of this project's own arithmetic: "8+5=13,7+6+1=14,4+3+1=8#843"."""
-    found = re.search(r"(?<!#)#(-?\d{1,30})\Z", response.rstrip()[-40:])
+    found = re.search(r"(?<=\d)#(-?\d{1,30})\Z", response.rstrip()[-40:])
     return found[1] if found else None
 
 
@@ -170,8 +176,7 @@ def _last(pattern: re.Pattern, text: str, *starts: str) -> re.Match | None:
 # Where an answer may stand, most trusted first.  Within a form the last occurrence counts.
 TRUST = (
     (r"the last \boxed{} or \fbox{}", _boxed),
-    ("the line behind the last ####", _after_hashes),  # GSM8K
-    ('the sentence behind the last "answer is"', _after_phrase),
+    ('what the last "####" or "answer is" declares', _declared),  # GSM8K, and plain prose
     ("a formula that is the whole last line", _closing_display),
     ("the number behind a closing #", _after_hash),
 )
@@ -194,49 +199,90 @@ def normalise(text: str, joined: bool = True) -> str:
     text = _COMMAND.sub(lambda command: _COMMANDS.get(command[0], command[0]), text)
     for pattern, replacement in _AFTER:
         text = pattern.sub(replacement, text)
-    text = _LEAD.sub("", text).strip()
+    if lead := _LEAD.match(text):
+        text = text[lead.end() :].strip()
+        text = text.removesuffix("}") if text.count("{") < text.count("}") else text
     if joined:
         text = _GROUPED.sub(_without_grouping, text)
     return text
 
 
+# What may stand before an answer and say no more than that it comes: "The answer is 5".
+_LEAD = re.compile(
+    r"""(?: \s* (?:
+        = | \\approx
+      | (?: USD | Rs\.? | EUR | INR ) [ ] (?=\d)
+      | (?: option | choice ) [ ] (?= \(?[A-Z]\)? \Z )
+      | (?: \\text\{ )? (?: [A-Za-z]+ [ ] ){0,4}?
+        (?: answer | ans | total | is | are | equals? (?:[ ]to)? | point | approximately | approx\.?
+          | about | exactly | therefore | thus | hence | so | either | both )
+        (?: [ ]? [:,]? [ ]? \} | [:,] | [ ] | (?= [\\\d$(] ) )
+        (?! [ ]? (?: not | no | at | less | more ) \b )
+    ) )+ \s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# What may stand behind it and change nothing: "5, where n > 0", "5 (because 2 + 3 = 5)".
+_REMARK = re.compile(
+    r"""(?<= [^\s,;] ) (?:
+        [ ,;]{0,3} (?: \\text\{ [ ]? )?
+        (?: for [ ] (?: all | every | each | any | some ) | where | with ) (?= [ }] ) .*
+      | [ ,;]{1,3} (?: not | rather [ ] than | instead [ ] of ) [ ] .*
+      | [ ,(;]{1,3} (?: [a-z] [ ]? \\in [ ]? \\[ZNR] [ ]? | \\forall .* ) \)?
+      | [ ] \( (?: because | since | as ) [ ] .* \)
+      | [ ] \( (?: \\text\{ )? [a-z ]* [a-z]{3} [a-z ]* \}? \)
+    ) \Z""",
+    re.VERBOSE,
+)
+
+
+def _as_unit(unit: re.Match) -> str:
+    return rf"\text{{{re.sub('[{} ]', '', unit[0])}}}"
+
+
+_QUOTIENT_UNIT = re.compile(
+    r"(?<=[\d}]) ?(?:[kcm]?m|ft|mi|[km]?g|rad|[NJWL]) ?/ ?(?:s|h|hr|min|m?L|[ck]?m|kg|K)"
+    r"(?: ?\^ ?\{?[23]\}?)?$"
+)
 _BEFORE = [
     (re.compile(r"\\(?:left|right)\s*\."), ""),
     (re.compile(r"\\\\\s*\[[^\[\]]{0,20}\]"), r"\\\\"),  # \\[2pt]
     (re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\[,;: ])\s?(?=\d{3}(?!\d))"), ""),  # 10{,}000
     (re.compile(r"(?<![A-Za-z\\])(?:per ?cent|pct)(?![A-Za-z])"), "%"),
+    (re.compile(r"(?<!\\)\{\s*\}"), ""),
     (re.compile(r"\\mathbb\s*\{?\s*([A-Z])\s*\}?"), r"\\\1 "),
     (re.compile(r"\\operatorname\*?\s*\{\s*([a-z]+)\s*\}"), r"\\\1 "),
-    (re.compile(r"\\(?:[hv]space|phantom)\*?\s*\{[^{}]*\}"), " "),
+    (re.compile(r"\\(?:[hv]space\*?|(?:text)?color)\s*\{[^{}]*\}"), " "),
+    (re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}"), r"\\binom{\1}{\2}"),
+    (
+        re.compile(r"\\frac\s*\{\\\w+\{([A-Za-z ]*)\}\}\s*\{\\\w+\{([A-Za-z ]*)\}\}"),
+        r"\\text{\1/\2}",
+    ),
+    (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
+    (re.compile(r"(?<=\d) ?[xX] ?(?=\d)"), r"\\times "),  # 4.5 x 10^33
 ]
 _FONT = re.compile(
     r"\\(text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|cal|normal)|boldsymbol|bm"
-    r"|emph|underline|boxed|fbox)\s*\{([^{}]*)\}"
+    r"|emph|underline|boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\}){0,4000})\}"
 )
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
 _AFTER = [
     (re.compile(r"[$~\s]+"), " "),
-    (re.compile(r"\A[ ,;:*]+|[ .,;:*]+\Z"), ""),
+    (re.compile(r"\A[ ,;:*]+|[ .,;:*\\]+\Z"), ""),
+    (_REMARK, ""),
+    (re.compile(r"(?:\\text\{)?\ball (?:real numbers|reals)\b ?\}?", re.I), r"\\R "),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\b(?:np|numpy|math)\."), ""),
     (re.compile(r"(?<![A-Za-z\\])(?:infinity|infty|inf)(?![A-Za-z])", re.I), r"\\infty "),
     (re.compile(r"(\^ ?\{?\\circ ?\}? ?)([CF])$"), r"\1\\text{\2}"),  # 25 °C
-    (re.compile(r"(?<=[\d}]) ([msgLJNVWK])$"), r" \\text{\1}"),  # \frac{37}{4} m
+    (re.compile(r"(?<=[\d}]) ([msgLJNVWK](?: ?\^ ?\{?[23]\}?)?)$"), _as_unit),  # \frac{37}{4} m
+    (_QUOTIENT_UNIT, _as_unit),  # 9.8 m/s^2
     (
-        re.compile(
-            r"(?<=[\d}]) ?((?:[kcm]?m|ft|mi|[km]?g|rad|[NJWL]) ?/ ?(?:s|h|hr|min|m?L|[ck]?m|kg|K))"
-            r"(\^ ?\{?[23]\}?)?$"
-        ),
-        r" \\text{\1}",
-    ),  # 9.8 m/s^2
-    (re.compile(r"(?<=[\d})] )((?:[A-Za-z][a-z]+ )*[A-Za-z][a-z]{2,})$"), r"\\text{\1}"),  # 10 cats
+        re.compile(r"(?<=[\d})] )((?:(?:[A-Za-z][a-z]+|a) )*[A-Za-z][a-z]{2,})$"),
+        r"\\text{\1}",
+    ),  # 10 cats
     (re.compile(r"\\text\{[^{}]*\b(?:and|or|not)\b[^{}]*\}", re.I), lambda m: f" {m[0][6:-1]} "),
 ]
-_LEAD = re.compile(
-    r"^(?:\s*(?:=|\\approx|(?:\\text\{)?(?:the |my )?(?:final )?answer(?: is|\s*:)\}?"
-    r"|approximately |about |either |both |(?:option|choice) (?=\(?[A-Z]\)?$)))+\s*",
-    re.IGNORECASE,
-)
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?! ?\d| ?/))")
 
 
@@ -250,20 +296,29 @@ def _without_grouping(number: re.Match) -> str:
 
 def _without_font(font: re.Match) -> str:
     r"""\text{990} -> 990, but \text{Evelyn} and the unit in 5\text{ m} stay as words."""
-    name, inside = font[1], font[2].replace("~", " ").strip()
-    measured = re.search(r"(?:[\d)}]|\}\s*(?:\\cdot|/))[ ~\\,]*\Z", font.string[: font.start()])
-    if re.fullmatch(r"and|or", inside, re.IGNORECASE):
-        return f" {inside.lower()} "
-    words = re.fullmatch(r"[A-Za-z][A-Za-z .'/-]*", inside) and not name.endswith("boxed")
-    if words and (len(inside) > 1 or (measured and inside in UNITS)):
-        return rf"\text{{{inside}}}" if name[:4] != "math" or inside in UNITS else inside
-    return f" {font[2]} "
+    name, inside = font[1], font[2]
+    if re.fullmatch(r"\s*(?:and|or)\s*", inside, re.IGNORECASE):
+        return f" {inside.strip().lower()} "
+    measured = re.search(
+        r"(?:[\d)}]|\}\s*(?:\\cdot|/))[ ~\\,]*\Z", font.string[: font.start()][-20:]
+    )
+    words = re.sub(r"\\[,;: ]|\\cdot|~", " ", inside).strip()
+    words = re.sub(r"\^\s*\{?\s*(-?\d)\s*\}?", r"^\1", words) if measured else words
+    if not re.fullmatch(r"[A-Za-z][A-Za-z .'/-]*(?:\^-?\d[A-Za-z /^0-9-]*)?", words):
+        return f" {inside} "
+    if name.startswith("math") and not (measured and (len(words) > 1 or words in UNITS)):
+        return inside
+    is_word = len(words) > 1 or (measured and words in UNITS)
+    return (
+        rf"\text{{{words}}}" if is_word and name[-4:] != "oxed" and name != "fbox" else f" {words} "
+    )
 
 
 _COMMANDS = {
     **dict.fromkeys(
         r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl \Biggr"
-        r" \displaystyle \textstyle \limits \nolimits \rm \bf \it \! \$ \/ \middle".split(),
+        r" \displaystyle \textstyle \limits \nolimits \rm \bf \it \! \$ \/ \middle \mathbf \mathrm"
+        r" \small \large \Large \LARGE \huge \Huge \boldmath \checkmark \therefore".split(),
         "",
     ),
     **dict.fromkeys(r"\, \; \: \> \quad \qquad \enspace \thinspace \( \) \[ \]".split(), " "),
@@ -276,13 +331,15 @@ _COMMANDS = {
     **{r"\varnothing": "\\emptyset ", r"\backslash": "\\setminus ", r"\infin": "\\infty "},
     **{r"\degree": r"^\circ", r"\dots": "\\ldots ", r"\cdots": "\\ldots ", r"\land": " and "},
     **{r"\varepsilon": r"\epsilon", r"\varphi": r"\phi", r"\vartheta": r"\theta"},
-    **{r"\simeq": "\\approx ", r"\sim": "\\approx ", r"\Reals": "\\R ", r"\exponentialE": "e"},
+    **{r"\simeq": "\\approx ", r"\Reals": "\\R ", r"\colon": ":", r"\bigcup": r"\cup"},
+    **{r"\AA": r"\text{angstrom}", r"\equiv": "="},
 }
 
 
 def _from_unicode(text: str) -> str:
     """Symbols, fractions, raised and lowered digits and every script's digits, in LaTeX."""
-    text = _VULGAR.sub(lambda m: _vulgar(m[0]), text)
+    text = _VULGAR.sub(lambda m: _vulgar(m[0]), text.replace("º", "°"))
+    text = _SLANTED.sub(lambda m: rf"\frac{{{_ascii(m[1])}}}{{{_ascii(m[2])}}}", text)
     text = _RAISED.sub(lambda m: f"^{{{_ascii(m[0])}}}", text)
     text = _LOWERED.sub(lambda m: f"_{{{_ascii(m[0])}}}", text)
     return _ascii(text)
@@ -313,6 +370,7 @@ def _character(c: str) -> str:
 
 
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
+_SLANTED = re.compile("([⁰¹²³⁴-⁹]+)[⁄/]([₀-₉]+)")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻⁽⁾ⁿ]+")
 _LOWERED = re.compile("[₀-₎]+")
 _UNICODE = {
@@ -320,6 +378,7 @@ _UNICODE = {
     **dict.fromkeys("×✕✖", "\\times "),
     **dict.fromkeys("·∙⋅•∗", "\\cdot "),
     **dict.fromkeys("“”‘’£€¥₹", ""),
+    **{"¢": " \\text{cents}", "。": ".", "Å": "\\text{angstrom}"},
     **dict.fromkeys("⟨〈", "\\langle "),
     **dict.fromkeys("⟩〉", "\\rangle "),
     **{"÷": "\\div ", "∕": "/", "⁄": "/", "√": "\\sqrt ", "∛": "\\sqrt[3] ", "∞": "\\infty "},
@@ -331,50 +390,22 @@ _UNICODE = {
 }
 
 # Units that may stand on either side or not; two that are known and differ make a different answer.
+_SPELLINGS = """
+    % percent; ° degree degrees deg; rad radian radians; unit units sq square cu cubic
+    m meter meters metre metres; cm centimeter centimeters centimetre centimetres
+    mm millimeter millimeters millimetre millimetres; km kilometer kilometers kilometre kilometres
+    in inch inches; ft foot feet; yd yard yards; mi mile miles; mph
+    g gram grams; kg kilogram kilograms; mg milligram milligrams; lb lbs pound pounds
+    oz ounce ounces; L l liter liters litre litres; mL ml milliliter milliliters
+    s sec secs second seconds; min mins minute minutes; h hr hrs hour hours; Hz hertz
+    day days; week weeks; month months; year years yr yrs
+    dollar dollars USD; cent cents; euro euros EUR; C Celsius; F Fahrenheit; K Kelvin kelvin
+    N newton newtons; J joule joules; W watt watts; V volt volts; A ampere amperes
+"""
 UNITS = {
-    word: words.split()[0]
-    for words in (
-        "% percent",
-        "° degree degrees deg",
-        "m meter meters metre metres",
-        "cm centimeter centimeters centimetre centimetres",
-        "mm millimeter millimeters millimetre millimetres",
-        "km kilometer kilometers kilometre kilometres",
-        "in inch inches",
-        "ft foot feet",
-        "yd yard yards",
-        "mi mile miles",
-        "g gram grams",
-        "kg kilogram kilograms",
-        "mg milligram milligrams",
-        "lb lbs pound pounds",
-        "oz ounce ounces",
-        "L l liter liters litre litres",
-        "mL ml milliliter milliliters",
-        "s sec secs second seconds",
-        "min mins minute minutes",
-        "h hr hrs hour hours",
-        "day days",
-        "week weeks",
-        "month months",
-        "year years yr yrs",
-        "dollar dollars USD",
-        "cent cents",
-        "euro euros EUR",
-        "C Celsius",
-        "F Fahrenheit",
-        "K Kelvin kelvin",
-        "N newton newtons",
-        "J joule joules",
-        "W watt watts",
-        "V volt volts",
-        "A ampere amperes",
-        "Hz hertz",
-        "mph",
-        "rad radian radians",
-        "unit units",
-    )
-    for word in words.split()
+    word: spellings.split()[0]
+    for spellings in re.split(r"[;\n]", _SPELLINGS)
+    for word in spellings.split()
 }
 
 
@@ -419,17 +450,23 @@ _BASE = re.compile(
     r"\(?((?=[A-F]*[0-9])[0-9A-F]+)\)?\s*"
     r"(?:_\s*(?:\{\s*(\d+)\s*\}|(\d+))|(?:\\text\{\s*)?\(?\s*(?:in )?base (\d+)\)?\}?)\s*$"
 )
+_BASES = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_BASE_INDEX = re.compile(
+    r"\s*_\s*(?:\{?\s*(?:\\text\{)?\s*\(?(\d{1,3}|" + "|".join(_BASES) + r")\)?\s*\}{0,2}|(\d))"
+)
 _SEPARATOR = re.compile(r"\s*(?:[,;]\s*(?:(?:and|or)\b)?|(?:and|or)\b)")
 _RELATION = re.compile(r"\s*(?:<=|>=|!=|[<>=]|\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z]))")
 _RELATIONS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "≈"}
 _JOIN = re.compile(r"\s*(?:\\(cup|cap|setminus)(?![A-Za-z])|(?<=[)\]}\s])(U)(?=\s*[\[(]))")
 _PLUS = re.compile(r"\s*(?:\+-|\+/-|[+-]|\\pm(?![A-Za-z])|\\mp(?![A-Za-z]))")
 _TIMES = re.compile(r"\s*(?:\*|\\cdot(?![A-Za-z])|\\times(?![A-Za-z]))")
-_DIVIDE = re.compile(r"\s*(?:/|\\div(?![A-Za-z])|:(?!=))")
+_DIVIDE = re.compile(r"\s*(?:/|\\div(?![A-Za-z]))")
+_RATIO = re.compile(r"\s*:(?!=)")
 _LETTER = re.compile(r"\\([A-Za-z]+)|([A-Za-z])")
 _SUBSCRIPT = re.compile(r"\s*_\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[A-Za-z]+|[A-Za-z0-9]))")
 _PRIME = re.compile(r"\s*(?:\^\s*\{?\s*(?:\\prime\s*)+\}?|\^\s*\{\s*'+\s*\}|'+)")
 _VALUE_AT = re.compile(r"\(-?\d+\)(?!\s*\^)")
+_ASIDE = re.compile(r"(?<=\d )\(\d+\)")  # 5 (6) is no product
 _DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?")
 _ASCII_NAME = re.compile(
     r"(sqrt|cbrt|pi|" + "|".join(sorted(FUNCTIONS, key=len, reverse=True)) + ")(?![A-Za-z])"
@@ -437,9 +474,16 @@ _ASCII_NAME = re.compile(
 _UNIT_WORDS = "|".join(sorted((w for w in UNITS if len(w) > 1), key=len, reverse=True))
 _UNIT = re.compile(rf"\s*(?:\\text\{{([^{{}}]*)\}}|(%)|({_UNIT_WORDS})(?![A-Za-z(_]))")
 _UNIT_POWER = re.compile(r"\s*(?:\^\s*\{?\s*-?\d\s*\}?|/(?=\s*\\text)|\\cdot(?=\s*\\text))")
+_MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6}
+_MULTIPLIERS |= {"billion": 10**9, "trillion": 10**12}
+_NO_UNITS = frozenset(
+    "half halves third thirds quarter quarters tenths hundredths mille squared cubed factorial pi"
+    " is are was at least most less more than not no never incorrect wrong below above between to"
+    " times".split()
+)
 _BUILDER = re.compile(r"\\\{\s*[A-Za-z](?:\s*\\in\s*\\?[A-Z])?\s*(?:\||:)")
 _CLOSERS = {"(": ")]", "[": "])", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
-_ENVIRONMENT = re.compile(r"\\begin\s*\{([a-z]*(?:matrix|array))\}(?:\s*\{[clr| ]*\})?")
+_ENVIRONMENT = re.compile(r"\\begin\s*\{([pbB]?(?:small)?matrix|array)\}(?:\s*\{[clr| ]*\})?")
 _NAME_PARTS = re.compile(r"_\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|.)|\^\s*\{\s*-1\s*\}|\([^()]*\)\s*$")
 
 
@@ -456,7 +500,8 @@ class Parser:
         self.text, self.scientific = text, scientific
         self.at = 0  # the next character
         self.depth = self.bars = 0
-        self.degrees = False  # within the argument of a trigonometric function
+        self.degree = False  # a sign of degrees was read, outside of
+        self.trigonometric = False  # the argument of a function
 
     def tree(self):
         base = _BASE.match(self.text)
@@ -514,23 +559,37 @@ class Parser:
             terms.append(self.measured())
         if not operators:
             return terms[0]
+        if all(operator[0] == ">" for operator in operators):  # one way to write a chain
+            operators = [operator.replace(">", "<") for operator in operators[::-1]]
+            terms.reverse()
         return ("rel", tuple(operators), _is_name(left), *terms)
 
     def measured(self):
-        """A union, and the unit behind it."""
+        """A union, and the unit behind it; "million" multiplies, and "54 squared" is refused."""
+        self.degree = False
         node, words = self.union(), []
         while True:
             if unit := self.take(_UNIT):
                 words += re.split(r"[\s./]+", (unit[1] or unit[2] or unit[3]).strip(" ."))
-            elif not words or not self.take(_UNIT_POWER):
+            elif words and (power := self.take(_UNIT_POWER)):
+                words[-1] += re.sub(r"[^\d^-]", "", power[0])
+            else:
                 break
+        while words and words[0].lower() in _MULTIPLIERS:
+            node = _times(node, Fraction(_MULTIPLIERS[words.pop(0).lower()]))
+        if _NO_UNITS.intersection(words):
+            raise NotUnderstood(f"{' '.join(words)} is no unit")
+        if self.degree and not words:
+            words = ["°"]
         return ("unit", node, tuple(words)) if words else node
 
     def union(self):
-        node = self.sum()
+        node = self.ratio()
         while join := self.take(_JOIN):
-            other = self.sum()
-            if join[1] in ("cap", "setminus"):
+            other = self.ratio()
+            if join[1] == "setminus" and node == REALS and _kind(other) not in ("set", "group"):
+                node = ("set", ("group", "()", REALS[2], other), ("group", "()", other, INFINITY))
+            elif join[1] in ("cap", "setminus"):
                 node = ("group", join[1], node, other)
             else:
                 parts = (
@@ -538,6 +597,15 @@ class Parser:
                 )
                 node = ("set", *(item for part in parts for item in part))
         return node
+
+    def ratio(self):
+        """a : b is a quotient; of a : b : c only the proportion counts."""
+        terms = [self.sum()]
+        while self.take(_RATIO):
+            terms.append(self.sum())
+        if len(terms) == 2:
+            return _times(terms[0], ("^", terms[1], Fraction(-1)))
+        return terms[0] if len(terms) == 1 else ("group", ":", *terms)
 
     def sum(self):
         terms = [self.product()]
@@ -562,6 +630,8 @@ class Parser:
                 factors.append(("^", self.signed(), Fraction(-1)))
             elif self.at_factor(factors[-1]):
                 factors.append(self.power())
+            elif len(factors) == 2 and _kind(factors[1]) == "group" and _is_point(factors[0]):
+                return factors[1]  # A(1,2) names a point
             else:
                 return _times(*factors)
 
@@ -578,6 +648,8 @@ class Parser:
             return False
         if rest.isdigit():
             return spaced and not isinstance(before, Fraction)
+        if isinstance(before, Fraction) and _ASIDE.match(self.text, self.at):
+            return False
         if rest == "\\":
             command = re.compile(r"\\([A-Za-z]+|\{)").match(self.text, self.at)
             known = (FUNCTIONS, _SYMBOLS, _STRUCTURES, "{")
@@ -595,8 +667,10 @@ class Parser:
         if self.sees("!") and not self.sees("!="):
             self.at += 1
             node = ("call", "factorial", node)
-        if self.take(_DEGREE) and self.degrees:
-            node = ("*", node, ("sym", "\\pi"), Fraction(1, 180))
+        if self.take(_DEGREE):
+            self.degree = not self.trigonometric
+            if self.trigonometric:
+                node = ("*", node, ("sym", "\\pi"), Fraction(1, 180))
         elif self.sees("^"):
             self.at += 1
             node = ("^", node, self.exponent())
@@ -640,6 +714,13 @@ class Parser:
         literal = self.take(_NUMBER)
         if not literal:
             raise NotUnderstood("a point without digits")
+        if base := self.take(_BASE_INDEX):
+            word = base[1] or base[2]
+            return (
+                "base",
+                literal[0].lstrip("0"),
+                _BASES.index(word) if word in _BASES else int(word),
+            )
         digits = literal[0].partition(".")
         value = Fraction(_integer(digits[0] + digits[2] or "0"), 10 ** len(digits[2]))
         power = self.take(_EXPONENT) if self.scientific else None
@@ -660,7 +741,9 @@ class Parser:
         if self.take(_BUILDER):
             condition = self.items()
             self.expect("\\}")
-            return condition[0] if len(condition) == 1 else ("list", *condition)
+            sets = [(_kind(c) == "rel" and _solutions(c)) or c for c in condition]
+            sets = [s for s in sets if s != REALS] or [REALS]  # "x in R" says nothing more
+            return sets[0] if len(sets) == 1 else ("list", *sets)
         opening = self.expect(*_CLOSERS)
         closing = _CLOSERS[opening]
         closings = (closing,) if opening in ("{", "\\{", "\\langle") else tuple(closing)
@@ -671,7 +754,11 @@ class Parser:
         items = self.items(both_signs=opening == "\\{")
         self.bars = bars
         close = self.expect(*closings)
-        if len(items) == 1 and close == closings[0]:
+        if (
+            len(items) == 1
+            and close == closings[0]
+            and not (opening == "\\{" and items == [("set",)])
+        ):
             return items[0]
         if opening in ("{", "\\{"):
             return ("set", *items)
@@ -722,7 +809,9 @@ class Parser:
             start = self.at
             self.argument()
             return self.symbol(f"{name}({re.sub('[{} ]', '', self.text[start : self.at])})")
-        if name in _SYMBOLS or name == "pi":
+        if name == "R":
+            return REALS
+        if name in _SYMBOLS:
             return self.symbol("\\" + name)
         raise NotUnderstood(f"\\{name} is not in the grammar")
 
@@ -758,7 +847,7 @@ class Parser:
             power = self.exponent()
         if power == Fraction(-1):
             name, power = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}.get(name, name), None
-        outside, self.degrees = self.degrees, True
+        outside, self.trigonometric = self.trigonometric, True
         if self.sees("(", "[", "{"):
             inside = self.bracket()
         else:
@@ -766,7 +855,7 @@ class Parser:
             while self.at_factor(factors[-1]) and not self.at_function():
                 factors.append(self.power())
             inside = _times(*factors)
-        self.degrees = outside
+        self.trigonometric = outside
         node = ("call", "log" if name == "ln" else name, inside)
         if name == "lg" or base is not None:
             node = (
@@ -803,6 +892,7 @@ class Parser:
 
 
 ONE = Fraction(1)
+REALS = ("group", "()", ("*", -ONE, INFINITY), INFINITY)
 
 
 def _integer(digits: str) -> int:
@@ -833,6 +923,10 @@ def _signed(node, sign: int):
     if node == SIGN:
         return Fraction(sign)
     return tuple(_signed(n, sign) for n in node) if isinstance(node, tuple) else node
+
+
+def _is_point(node) -> bool:
+    return isinstance(node, tuple) and node[0] == "sym" and node[1][0].isupper()
 
 
 def _is_name(left: str) -> bool:
@@ -1031,7 +1125,7 @@ class Comparison:
     def same_measure(self, a, b) -> bool:
         """Units may be missing on one side; 28% is 28 or 0.28; units that are known must agree."""
         (a, a_units), (b, b_units) = _measure(a), _measure(b)
-        known = [{UNITS[w] for w in words if w in UNITS} for words in (a_units, b_units)]
+        known = [_known_units(words) for words in (a_units, b_units)]
         if known[0] and known[1] and known[0] != known[1]:
             self.why = f"different units: {' '.join(known[0])} and {' '.join(known[1])}"
             return False
@@ -1051,8 +1145,10 @@ class Comparison:
             matched = self.match(a[1:], b[1:])
             self.why = f"{len(a) - 1} items, in any order"
             return matched
-        if a[0] == "list" and _kind(b) == "group" and b[1] == "()" and self.each(a[1:], b[2:]):
-            return True
+        if a[0] == "list" and _kind(b) == "group" and b[1] == "()":
+            self.why = "a tuple, and its entries in order"
+            entries = _entries(a)
+            return entries is not None and self.each(entries, b[2:])
         # "1/2 or 0.5" is one value written twice, and {5} is 5
         small, large = sorted((a, b), key=lambda n: len(n) if _kind(n) in ("list", "set") else 0)
         one = len(large) > 1 and all(self.same(large[1], item) for item in large[2:])
@@ -1078,6 +1174,11 @@ class Comparison:
 
     def same_order(self, a, b) -> bool:
         """Tuples, points, intervals, matrices; a column or row is the tuple of its entries."""
+        if _kind(a) == _kind(b) == "group" and a[1] == b[1] == ":":
+            left = tuple(_times(term, b[2]) for term in a[2:])
+            equal = self.each(left, tuple(_times(term, a[2]) for term in b[2:]))
+            self.why = "proportions"
+            return equal
         if _kind(a) == _kind(b) == "group":
             brackets = a[1] == b[1] or (len(a) > 4 and len(b) > 4)  # three numbers: no interval
             equal = brackets and self.each(a[2:], b[2:])
@@ -1110,14 +1211,27 @@ class Comparison:
         solutions = _solutions(a)
         if solutions is not None:
             return self.same(solutions, b)
-        operators, named, terms = a[1], a[2], a[4:]
-        if set(operators) <= {"=", "≈"} and (named or _letters(terms[-1])):
-            last = operators.index("≈") if "≈" in operators else len(operators)
-            exact = terms[: max(last, 1)]
+        operators, terms = a[1], a[3:]
+        if set(operators) <= {"=", "≈"}:
+            exact = terms[: operators.index("≈") + 1 if "≈" in operators else len(terms)]
+            if len(terms) > 1 and (a[2] or (len(exact) == 2 and _letters(exact[1]))):
+                terms, exact = terms[1:], exact[1:]  # only what the name on the left stands for
+            rounded = terms[len(exact) :]
+            if not exact:
+                exact, rounded = rounded, ()
             if all(self.same(exact[0], other) for other in exact[1:]):
-                return self.same(exact[-1], b) or any(self.same(t, b) for t in terms[last:])
+                near = [r for r in rounded if self.rounds(r, exact[0])]
+                return any(self.same(term, b) for term in (exact[-1], *near))
         self.why = "one is a relation, the other is not"
         return False
+
+    def rounds(self, rounded, exact) -> bool:
+        """Whether a number is within a hundredth of another, as 7.14 is of the root of 51."""
+        try:
+            x, y = _complex(self.value(rounded, None)), _complex(self.value(exact, None))
+        except (ArithmeticError, ValueError):
+            return False
+        return abs(x - y) <= 0.01 * abs(y)
 
     def proportional(self, a, b) -> bool:
         """One equation or inequality is the other times a constant (of the right sign)."""
@@ -1139,9 +1253,10 @@ class Comparison:
         letters = _letters(a) | _letters(b)
         if not letters:
             return self.same_constant(a, b)
-        agreed = 0
+        agreed, roundings = 0, _long_literals(a) != _long_literals(b)
         for x, y in self.values(a, b):
-            if not _close(x, y):
+            exact = isinstance(x, Fraction) and isinstance(y, Fraction)
+            if not _close(x, y) or (roundings and not exact):
                 self.why = "formulas that differ at a random point"
                 return False
             agreed += 1
@@ -1218,6 +1333,30 @@ def _measure(node) -> tuple:
     return (node[1], node[2]) if _kind(node) == "unit" else (node, ())
 
 
+def _entries(listed):
+    """The entries of a tuple that is written without brackets, or as x = 1, y = 2 in any order."""
+    if not any(_kind(item) == "rel" for item in listed[1:]):
+        return listed[1:]
+    named = {}
+    for item in listed[1:]:
+        if _kind(item) != "rel" or item[1] != ("=",) or item[3][0] != "sym":
+            return None
+        named[item[3][1]] = item[4]
+    return tuple(named[name] for name in sorted(named)) if len(named) == len(listed) - 1 else None
+
+
+def _known_units(words: tuple) -> set:
+    """The units of a list of words in one spelling each: "square inches" is in^2."""
+    power, known = "", set()
+    for word in words:
+        base, _, exponent = word.replace("^-1", "").replace("-", "").partition("^")
+        power = {"sq": "2", "square": "2", "cu": "3", "cubic": "3"}.get(base.lower(), power)
+        if base in UNITS and UNITS[base] != "unit":
+            known.add(UNITS[base] + (exponent or power))
+            power = ""
+    return known - {"°"} if len(known) > 1 else known
+
+
 def _rows(node):
     """The rows of a matrix, of a tuple (one row) or of a tuple of tuples; None for others."""
     if _kind(node) == "matrix":
@@ -1239,6 +1378,12 @@ def _walk(node):
         yield node
         for child in node[1:]:
             yield from _walk(child)
+
+
+def _long_literals(node) -> set:
+    """Numbers of so many digits that they can be roundings."""
+    nodes = (child for n in _walk(node) for child in n)
+    return {n for n in nodes if isinstance(n, Fraction) and _digits(n) > 6}
 
 
 def _letters(node) -> set:
@@ -1269,32 +1414,27 @@ def _solutions(relation):
     if operators == ("in",):
         return terms[1]
     unknown = _unknown(relation)
-    if unknown is None or any(op not in ("<", "<=", ">", ">=", "!=") for op in operators):
+    if unknown is None or not {"<", "<=", "!="}.issuperset(operators):
         return None
     ends = [t for t in terms if t != unknown]
+    low, high = ("*", -ONE, INFINITY), INFINITY
+    if operators == ("!=",):
+        return ("set", ("group", "()", low, ends[0]), ("group", "()", ends[0], high))
+    closed = [operator.endswith("=") for operator in operators]
+    if len(terms) == 2 and terms[0] == unknown:
+        return ("group", "(]" if closed[0] else "()", low, ends[0])
     if len(terms) == 2:
-        low, high = ("*", -ONE, INFINITY), INFINITY
-        if operators[0] == "!=":
-            return ("set", ("group", "()", low, ends[0]), ("group", "()", ends[0], high))
-        below = (operators[0][0] == "<") == (terms[0] == unknown)
-        closed = operators[0].endswith("=")
-        if below:
-            return ("group", "(]" if closed else "()", low, ends[0])
-        return ("group", "[)" if closed else "()", ends[0], high)
-    if len(terms) == 3 and terms[1] == unknown and operators[0][0] == operators[1][0] != "!":
-        first, last = operators if operators[0][0] == "<" else operators[::-1]
-        low, high = ends if operators[0][0] == "<" else ends[::-1]
-        return ("group", ("[" if "=" in first else "(") + ("]" if "=" in last else ")"), low, high)
+        return ("group", "[)" if closed[0] else "()", ends[0], high)
+    if len(terms) == 3 and terms[1] == unknown and "!=" not in operators:
+        return ("group", ("[" if closed[0] else "(") + ("]" if closed[1] else ")"), *ends)
     return None
 
 
 def _difference(relation):
-    """(operator, left - right), with > turned into <; (operator, None) where there is no value."""
+    """(operator, left - right); (operator, None) where a side is no number."""
     (operator,), left, right = relation[1], relation[3], relation[4]
     if _kind(left) or _kind(right):
         return operator, None
-    if operator[0] == ">":
-        operator, left, right = operator.replace(">", "<"), right, left
     return operator, ("+", left, _times(-ONE, right))
 
 
@@ -1328,27 +1468,29 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
     if left == right:
         return True, "the same text"
     choice = _CHOICE.fullmatch(right)
-    if choice and (chosen := _CHOSEN.match(left)):
+    if choice and (chosen := _CHOSEN.match(left)) and not _CHOSEN_TOO.search(left, chosen.end()):
         return chosen[1].upper() == choice[1], "choice letters"
     if _WORDS.fullmatch(left) and _WORDS.fullmatch(right):
         return _folded(left) == _folded(right), "words, ignoring case"
-    verdict = False, ""
-    for one, other in _readings(answer, gold):
+    first = None
+    for one, other in _readings(answer, gold, left, right):
         try:
             comparison = Comparison()
             verdict = comparison.same(parse(*one), parse(*other)), comparison.why
         except NotUnderstood as error:
-            same_text = _folded(left) == _folded(right)
-            verdict = same_text, f"compared as text, as the grammar ends here: {error}"
+            text = f"compared as text, as the grammar ends here: {error}"
+            verdict = _squeezed(left) == _squeezed(right), text
         except (Exhausted, RecursionError, ArithmeticError):
             verdict = False, "over the budget, and not the same text"
         if verdict[0]:
-            break
-    return verdict
+            return verdict
+        first = first or verdict
+    return first
 
 
 _CHOICE = re.compile(r"\(?([A-J])\)?")
-_CHOSEN = re.compile(r"\(?([A-Ja-j])(?:\)|\.(?!\d)|:|$)")
+_CHOSEN = re.compile(r"(?:\\text\{(?:option|choice) )?\(?([A-Ja-j])(?:\)|\.(?!\d)| ?:|\}|$)", re.I)
+_CHOSEN_TOO = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
 _LABEL = re.compile(r"\([A-J]\)\s*(?=\S)")
 _WORDS = re.compile(
     r"(?=.*[A-Za-z]{3})(?:\\text\{[A-Za-z .'-]*\}|[A-Za-z .'-])*|\d?\d:\d\d.*[AaPp]\.?[Mm].*"
@@ -1356,21 +1498,29 @@ _WORDS = re.compile(
 
 
 def _folded(text: str) -> str:
-    """Without case, and without spaces but those that part two words or numbers."""
+    """Words without case, articles, stops and braces."""
     text = re.sub(r"\\text|(?<=[A-Za-z])\.|[{}]", "", text)
-    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", text.strip()).casefold()
+    return re.sub(r"\b(?:an?|the) (?=\w)|\s+", "", text.strip().casefold())
 
 
-def _readings(answer: str, gold: str):
+def _squeezed(text: str) -> str:
+    """Without braces around one character, and spaces but those that part words or numbers."""
+    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", re.sub(r"\{\s*(\w)\s*\}", r"\1", text).strip())
+
+
+def _readings(answer: str, gold: str, left: str, right: str):
     """The pairs to compare: 1,234 may be a list, 2e-5 may be 2*e - 5, "(C) 42" is 42."""
-    first = (normalise(answer), True), (normalise(gold), True)
-    yield first
-    second = (normalise(answer, joined=False), False), (normalise(gold, joined=False), False)
-    for number in (0, 1):
-        if second[number][0] != first[number][0] or _E_NOTATION.search(first[number][0]):
-            yield (second[0], first[1]) if number == 0 else (first[0], second[1])
-    if _LABEL.match(first[0][0]) and not _LABEL.match(first[1][0]):
-        yield (_LABEL.sub("", first[0][0], count=1), True), first[1]
+    yield (left, True), (right, True)
+    again = normalise(answer, joined=False), normalise(gold, joined=False)
+    e_notation = [_E_NOTATION.search(text) is not None for text in (left, right)]
+    if again[0] != left or e_notation[0]:
+        yield (again[0], False), (right, True)
+    if again[1] != right or e_notation[1]:
+        yield (left, True), (again[1], False)
+    if again[0] != left and again[1] != right:
+        yield (again[0], False), (again[1], False)
+    if _LABEL.match(left) and not _LABEL.match(right) and not _CHOICE.fullmatch(right):
+        yield (_LABEL.sub("", left, count=1), True), (right, True)
 
 
 _E_NOTATION = re.compile(r"\d[eE][+-]?\d")
