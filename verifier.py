@@ -138,7 +138,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"(?<!approx)(?<!Rs)[.?](?:\s|$|\*)|\n|,?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
+    r"(?<!approx)(?<!Rs)[.?](?:\s|$|\*)|\n|(?<!\{),?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
 )
 
 

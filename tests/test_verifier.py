@@ -57,6 +57,12 @@ SHARED = ROOT.parent / "shared" / "data"
         ("**Final Answer**\n\n42", "42"),
         ("the answer is 3, no: the answer is 4", "4"),
         ("we add:\n$x = 5$", "x = 5"),
+        ("The answer is .5.", ".5"),
+        ("#### 6 rows\nThe answer is 42.", "42"),
+        ("#### Step 2\n**Answer: 12**", "12"),
+        ("#### 12<|endoftext|>", "12"),
+        ("The answer is **$18** per day.", "$18 per day"),
+        ("**Answer**\n\n5", "5"),
         ("we add:\n\\[\nx = 5\n\\]\n", "x = 5"),
         (r"\boxed{4", None),
         (r"\boxed{}", None),
@@ -72,6 +78,7 @@ SHARED = ROOT.parent / "shared" / "data"
         ("The answer is", None),
         ("The answer isn't 5", None),
         ("I count 42", None),
+        ("by exercise #7", None),
         ("42", None),
         ("so $x = 5$ as desired", None),
         ("8+5=13", None),
@@ -124,7 +131,8 @@ SAME = {
         10^{-5} ~ 1 \times 10^{-5}
         4.5*10^33 ~ 4.5 × 10³³
         2(3e-5) ~ 6e-5
-        2 (3e - 5) ~ 6e - 10""",
+        2 (3e - 5) ~ 6e - 10
+        4.5 x 10^33 ~ 4.5e33""",
     "percent": r"""
         28\% ~ 28
         28 percent ~ 0.28
@@ -149,7 +157,12 @@ SAME = {
         \frac{37}{4} m ~ 9.25
         \$28.00 ~ 28 dollars
         10 cookies ~ 10
-        20\text{ days} ~ 20""",
+        20\text{ days} ~ 20
+        10\,\mathrm{m\,s^{-1}} ~ 10\text{ m/s}
+        2\text{ million} ~ 2000000
+        24.4\ \mathrm{eV} ~ 24.4
+        54 m² ~ 54
+        18 sq ft ~ 18\text{ square feet}""",
     "radical": r"""
         \sqrt{8} ~ 2\sqrt2
         \frac{12}{\sqrt{2}} ~ 6\sqrt{2}
@@ -200,12 +213,14 @@ SAME = {
         X_{d}=125-1.25 P ~ 125-1.25P
         x^2+y^2=4 ~ 4 = y^2+x^2
         x-3=2-2p ~ 2-2p
-        SRMC=LRMC ~ LRMC = SRMC""",
+        SRMC=LRMC ~ LRMC = SRMC
+        f(x)=2x \text{ for all } x ~ 2x""",
     "inequality": r"""
         x \geqslant 16 ~ x \ge 16
         -x > -2 ~ x < 2
         2x<4 ~ 2 > x
-        x≤3 ~ (-\infty,3]""",
+        x≤3 ~ (-\infty,3]
+        a<b<c ~ c>b>a""",
     "prefix": r"""
         x = 5 ~ 5
         \angle ABC = 60^\circ ~ 60
@@ -216,7 +231,12 @@ SAME = {
         (x,y)=(1,2) ~ (1,2)
         \text{The answer is } 5 ~ 5
         \approx 5 ~ 5
-        = 5 ~ 5""",
+        = 5 ~ 5
+        \text{the probability is }\frac12 ~ \frac12
+        \sqrt{51} \approx 7.14 ~ \sqrt{51}
+        3 \times 3 = 9 ~ 9
+        \text{Thus, }\frac12 ~ 0.5
+        5 (because 2 + 3 = 5) ~ 5""",
     "interval": r"""
         x \in [-2,7] ~ -2 \le x \le 7
         (2,\infty) ~ x > 2
@@ -233,20 +253,26 @@ SAME = {
         (45^\circ, 60^\circ) ~ (45,60)
         \langle 1,2,3\rangle ~ (1,2,3)
         1, 2 ~ (1,2)
-        (3,331),(1,1006) ~ (1, 1006), (3, 331)""",
+        (3,331),(1,1006) ~ (1, 1006), (3, 331)
+        x=2, y=1 ~ (2,1)
+        A(1,2) ~ (1,2)""",
     "set": r"""
         \{1,2,3\} ~ 3, 2, 1
         \{3, -1\} ~ x=-1,3
         \{(3,2), (1,1)\} ~ (1,1), (3,2)
         \emptyset ~ \{\}
-        \{5\} ~ 5""",
+        \{5\} ~ 5
+        \{t \mid t>1\} ~ \{x|x>1\}
+        \mathbb{R} ~ (-\infty,\infty)
+        \mathbb{R}\setminus\{2\} ~ x \ne 2""",
     "list": r"""
         1, 2 and 3 ~ $1$ and $2$ and $3$
         x=1 \text{ or } x=2 ~ 2, 1
         (0;0),(0;-2) ~ (0,-2),(0,0)
         x_1=1, x_2=2 ~ 1,2
         x=1,y=2 ~ y=2, x=1
-        \frac12 \text{ OR } 0.5 ~ \frac{1}{2}""",
+        \frac12 \text{ OR } 0.5 ~ \frac{1}{2}
+        120,150 ~ 150,120""",
     "plus-minus": r"""
         \pm 5 ~ 5 \text{ and } -5
         1 \pm \sqrt{19} ~ 1-\sqrt{19}, 1+\sqrt{19}
@@ -261,7 +287,9 @@ SAME = {
     "base-n": r"""
         2516_8 ~ 2516_{8}
         (2516)_8 ~ 2516_{\text{8}}
-        1A_{16} ~ 1A_{16}""",
+        1A_{16} ~ 1A_{16}
+        52_{\text{eight}} ~ 52_8
+        N=52_8 ~ 52_8""",
     "choice": r"""
         C ~ (C)
         \text{(C)} ~ C
@@ -271,7 +299,8 @@ SAME = {
         \text{Evelyn} ~ evelyn
         \text{No solution} ~ no solution
         Not a function ~ \text{not a function}
-        4:40 \text{ a.m.} ~ 4:40 am""",
+        4:40 \text{ a.m.} ~ 4:40 am
+        an ellipse ~ \text{ellipse}""",
     "ratio": r"""
         3:5:7 ~ 3 : 5 : 7
         1:2 ~ \frac12""",
@@ -284,6 +313,12 @@ SAME = {
         x² + 1 ~ x^2+1
         x₁ ~ x_1
         ∞ ~ \infty""",
+    "typography": r"""
+        \mathbf{\frac{14}{3}} ~ 14/3
+        \color{blue}{5} ~ 5
+        {1\over2} ~ \frac12
+        \boxed{5} ~ 5
+        5\, ~ 5""",
 }
 
 DIFFERENT = {
@@ -337,7 +372,11 @@ DIFFERENT = {
         -12 \text{ ft} ~ 12 \text{ feet}
         \frac{4}{37} m ~ \frac{37}{4} m
         6m ~ 6
-        222x ~ 222""",
+        222x ~ 222
+        18 hundred ~ 18
+        54 squared ~ 54
+        15\text{ cm}^3 ~ 15\text{ cm}^2
+        90 \text{ radians} ~ 90^\circ""",
     "radical": r"""
         \sqrt{51} ~ \sqrt[3]{51}
         \sqrt{53} ~ -\sqrt{53}
@@ -358,7 +397,10 @@ DIFFERENT = {
         2^{3^2} ~ 64
         I(0) ~ 0
         0x8h ~ 8
-        n! ~ n""",
+        n! ~ n
+        5 (6) ~ 30
+        0.7071067811865475m ~ \frac{m}{\sqrt2}
+        \int_0^{1}2x dx ~ \int_0^{12}x dx""",
     "complex": r"""
         506i ~ 506
         -1+7i ~ -2+7i
@@ -380,7 +422,8 @@ DIFFERENT = {
         -x = 42 ~ 42
         x > 42 ~ 42
         x \ne 42 ~ 42
-        5 = 6 ~ 6""",
+        5 = 6 ~ 6
+        x=5\approx6 ~ 6""",
     "interval": r"""
         (1,2) ~ [1,2]
         [1,2) ~ (1,2]
@@ -392,11 +435,13 @@ DIFFERENT = {
         (15,29) ~ (15,-29)
         (1,2) ~ 2, 1
         (1,2) ~ \{1,2\}
-        (1,2,3) ~ (1,2)""",
+        (1,2,3) ~ (1,2)
+        y=1,x=2 ~ (1,2)""",
     "set": r"""
         \{1,2,3\} ~ \{1,2\}
         \emptyset ~ 0
-        \{0.5, 4\} ~ \emptyset""",
+        \{0.5, 4\} ~ \emptyset
+        \{\emptyset\} ~ \emptyset""",
     "list": r"""
         1 ~ 1,3
         \frac13, 1, \frac19, 100 ~ \frac13, 1, \frac19
@@ -416,7 +461,8 @@ DIFFERENT = {
         \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ \begin{pmatrix}1&3\\2&4\end{pmatrix}
         \begin{pmatrix}1&2\end{pmatrix} ~ \begin{pmatrix}1\\2\end{pmatrix}
         \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ (1,2,3,4)
-        \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ 1""",
+        \begin{pmatrix}1&2\\3&4\end{pmatrix} ~ 1
+        \begin{vmatrix}1&2\\3&4\end{vmatrix} ~ \begin{pmatrix}1&2\\3&4\end{pmatrix}""",
     "base-n": r"""
         4344_6 ~ 4343_6
         2516_8 ~ 2516_9
@@ -425,7 +471,8 @@ DIFFERENT = {
     "choice": r"""
         C ~ D
         (C) ~ (D)
-        AB ~ A""",
+        AB ~ A
+        (C) or (D) ~ C""",
     "text": r"""
         yes ~ no
         Function ~ Not a function
@@ -444,6 +491,9 @@ DIFFERENT = {
     "empty": r"""
         $ ~ $
         {} ~ 0""",
+    "ratio": r"""
+        3:7:5 ~ 3:5:7
+        2:3:4 ~ 1:6""",
 }
 
 
