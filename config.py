@@ -36,10 +36,14 @@ def load_selectors():
 selectors = sys.modules.get("one_shot_select") or load_selectors()
 
 
-def key(default, explanation: str, least=None, most=None, above=None):
-    """A field with its explanation for --help and the limits of its value."""
+def key(default, explanation: str, least=None, most=None, above=None, resumable=False):
+    """A field with its explanation for --help and the limits of its value.
+
+    `resumable` keys may have another value when a run is resumed.
+    """
     limits = {"least": least, "most": most, "above": above}
-    metadata = {"explanation": explanation, **limits}
+    explanation += "; may change on --resume" if resumable else ""
+    metadata = {"explanation": explanation, "resumable": resumable, **limits}
     if is_dataclass(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -131,11 +135,12 @@ class UpdateConfig:
 class Config:
     model: str = key("base", "a Hugging Face folder (or hub id) of a Qwen2, Qwen3 or Llama model")
     seed: int = key(0, "of every random stream", least=0, most=2**63 - 1)
-    steps: int = key(185, "steps at most", least=1)
+    steps: int = key(185, "steps at most", least=1, resumable=True)
     max_rollouts: int = key(
-        1480, "stop before the step that would exceed this; 0 for no limit", least=0
+        1480, "stop before the step that exceeds this; 0: no limit", least=0, resumable=True
     )
-    eval_every: int = key(80, "rollouts between evaluations", least=1)
+    eval_every: int = key(80, "rollouts between evaluations", least=1, resumable=True)
+    checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     threads: int = key(1, "CPU threads; more than one slows a tiny model", least=1, most=1024)
     data: DataConfig = key(DataConfig, "problems and prompts")
@@ -253,6 +258,20 @@ def _lay_over(values: dict, override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {section} is no object of keys")
     values[name] = value
+
+
+def differences(values: dict, others: dict, cls=Config, path: str = "") -> list[tuple]:
+    """(dotted path, value, other value) of the keys that differ and may not on --resume."""
+    found = []
+    for f in fields(cls):
+        value, other = values[f.name], others.get(f.name)
+        if isinstance(value, dict):
+            section = other if isinstance(other, dict) else {}
+            cls_of_section = get_type_hints(cls)[f.name]
+            found += differences(value, section, cls_of_section, f"{path}{f.name}.")
+        elif not f.metadata["resumable"] and json.dumps(value) != json.dumps(other):
+            found.append((path + f.name, value, other))
+    return found
 
 
 def all_keys(cls=Config, path: str = "") -> list[tuple[str, object, str]]:

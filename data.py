@@ -140,7 +140,7 @@ def load_jsonl(path: str | Path) -> list[Problem]:
 def _parse_line(line: str, where: str) -> Problem:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error})") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: not a JSON object")
@@ -167,6 +167,9 @@ def load_tokenizer(folder: str | Path):
     # slow to import, and not needed to make problems
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    tokenizer_config = Path(folder) / "tokenizer_config.json"
+    if tokenizer_config.exists() and "auto_map" in tokenizer_config.read_text(encoding="utf-8"):
+        raise DataError(f"{tokenizer_config}: 'auto_map' names code, which is never run")
     # tokenizer.json says all; AutoTokenizer would make it the family's own, with more tokens
     has_json = (Path(folder) / "tokenizer.json").exists()
     loader = PreTrainedTokenizerFast if has_json else AutoTokenizer

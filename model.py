@@ -388,6 +388,10 @@ def load(
     """
     folder = find_folder(folder_or_hub_id)
     hf_config = read_json(folder / "config.json")
+    if "auto_map" in hf_config:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: 'auto_map' names code, which is never run"
+        )
     with torch.device("meta"):  # shapes first, memory only for what the files hold
         model = Transformer(hf_config, source=str(folder / "config.json"))
     expected = model.state_dict()
@@ -444,7 +448,7 @@ def read_json(path: Path) -> dict:
     """A JSON object from a file, or a `CheckpointError` that names the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: not a JSON object")

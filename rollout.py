@@ -133,6 +133,8 @@ def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Gro
         logits = model(token[:, None], cache)[:, -1]  # (live, V)
 
     used = int(lengths.max())
+    if not logprobs.isfinite().all():
+        raise FloatingPointError("the model's logits are not finite")
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
     tokens = tokens[:, :used].masked_fill(after_end, 0)
     return Group(
@@ -168,6 +170,7 @@ class _Sampler:
             # one number for each of the n rows, live or not, so that dropping rows changes no token
             u = torch.rand(n, dtype=torch.float64, device=self.device, generator=self.generator)
             token = torch.searchsorted(cdf, u[rows, None] * cdf[:, -1:], right=True)[:, 0]
+            token = token.clamp(max=logits.shape[-1] - 1)  # beyond the end where logits are NaN
         return token, logp.gather(1, token[:, None])[:, 0]
 
     def truncate(self, logp: Tensor) -> Tensor:

@@ -24,8 +24,10 @@ the population's.
 """
 
 import argparse
+import hashlib
 import json
-import shutil
+import math
+import os
 import sys
 import time
 import zlib
@@ -39,9 +41,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as recomputed
 from tqdm import tqdm
 
+import checkpoint
 import curve
 from config import (
     Config,
@@ -49,16 +52,17 @@ from config import (
     RolloutConfig,
     UpdateConfig,
     all_keys,
+    differences,
     read_config,
     selectors,
 )
-from data import DataError, Problem, arithmetic_problems, load_jsonl, load_tokenizer, prompt_ids
-from model import CheckpointError, Transformer, find_folder, load, read_json
-from rollout import Group, check_stop_ids, generate, generate_batch
-from verifier import extract_answer, verify
+from data import DataError, Problem, arithmetic_problems, load_jsonl
+from model import CheckpointError, Transformer, load, read_json
+from policy import Policy
+from rollout import Group
 
 LOGITS_AT_ONCE = 2**24  # entries of the (G, chunk, V) tensor in the loss: 64 MB in float32
-EVALUATION_ROWS = 256
+BAD_UPDATES = 5  # not finite, one after the other: then training stops
 
 # --------------------------------------------------------------------------- GRPO
 
@@ -155,7 +159,7 @@ def token_logprobs(
 
     chunk = max(1, LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
     pieces = [
-        checkpoint(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
+        recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
         for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
     ]
     return torch.cat(pieces, dim=1)
@@ -200,34 +204,30 @@ def update_policy(
                 loss.backward()
                 for name, value in {"loss": loss.item(), **stats}.items():
                     totals[name] = totals.get(name, 0.0) + value
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.grad_clip).item()
+        if not (math.isfinite(norm) and math.isfinite(totals["loss"])):
+            return {**totals, "grad_norm": norm, "skipped": True}  # one NaN would spoil all weights
         optimizer.step()
-    return {**totals, "grad_norm": norm.item()}
+    return {**totals, "grad_norm": norm}
 
 
 # --------------------------------------------------------------------------- the loop
 
 
-def train(cfg: Config, policy: "Policy", pool, heldout, selector, log: "Log") -> None:
+def train(cfg: Config, policy: Policy, pool, heldout, state: "State", log: "Log", stop) -> None:
     """The algorithm box above, line by line, until the steps or the rollouts are spent."""
-    model, clock, G = policy.model, log.clock, cfg.rollout.group_size
+    model, selector, clock, G = policy.model, state.selector, log.clock, cfg.rollout.group_size
     reference = load(policy.folder, model.device) if cfg.update.kl_coef > 0 else None
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
-        weight_decay=cfg.update.weight_decay,
-    )  # fmt: skip
-    candidate_stream = np.random.default_rng(stream_seed(cfg.seed, "candidates"))
-    rollout_stream = torch.Generator(model.device).manual_seed(stream_seed(cfg.seed, "rollouts"))
     M = min(cfg.selector.candidates, len(pool))
 
-    for step in range(1, log.n_steps + 1):
-        candidates = candidate_stream.choice(len(pool), M, replace=False)  # (M,)
-        before = describe(selector, candidates)
+    while state.step < log.n_steps and not stop.asked:
+        candidates = state.candidate_stream.choice(len(pool), M, replace=False)  # (M,)
+        offer = describe(selector, candidates)
         chosen = selector.choose(candidates)  # one index; all of them for the full batch
         picks = np.atleast_1d(chosen)
 
         with clock("rollout"):
-            groups = [policy.rollout(pool[i], G, rollout_stream) for i in picks]
+            groups = [policy.rollout(pool[i], G, state.rollout_stream) for i in picks]
             rewards = [policy.rewards(pool[i], g) for i, g in zip(picks, groups, strict=True)]
         for i, group, r in zip(picks, groups, rewards, strict=True):
             selector.update(i, r, policy.entropy(group, cfg.selector.entropy))
@@ -240,14 +240,76 @@ def train(cfg: Config, policy: "Policy", pool, heldout, selector, log: "Log") ->
         if informative:
             with clock("update"):
                 stats = update_policy(
-                    model, reference, optimizer, [groups[g] for g in informative],
+                    model, reference, state.optimizer, [groups[g] for g in informative],
                     [advantages[g] for g in informative], cfg.update, cfg.rollout,
                 )  # fmt: skip
-            log.updates += cfg.update.updates_per_group
+            log.count_update(stats, cfg.update.updates_per_group)
 
-        due = step == log.n_steps or log.evaluation_due(cfg.eval_every)
+        state.step += 1
+        due = state.step == log.n_steps or log.evaluation_due(cfg.eval_every)
         result = policy.evaluate(heldout, clock) if due else {}
-        log.write(step, before, chosen, picks, rewards, groups, stats, result)
+        log.write(state.step, offer, chosen, picks, rewards, groups, stats, result)
+        if "skipped" in stats:
+            log.skipped_update(state.step, picks, [policy.texts(g) for g in groups], rewards, stats)
+        if state.step % cfg.checkpoint_every == 0 or stop.asked:
+            state.save()
+
+
+class State:
+    """All that changes while training, and so all that a checkpoint has to hold."""
+
+    def __init__(self, cfg: Config, policy: Policy, n_problems: int, fixed: dict, log: "Log"):
+        self.model, self.log = policy.model, log
+        self.fixed = fixed  # what must be the same for the run to go on
+        self.step = 0
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
+            weight_decay=cfg.update.weight_decay,
+        )  # fmt: skip
+        self.selector = selectors.SELECTORS[cfg.selector.name](
+            n_problems, cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
+            seed=stream_seed(cfg.seed, "selector"),
+        )  # fmt: skip
+        self.candidate_stream = np.random.default_rng(stream_seed(cfg.seed, "candidates"))
+        device = self.model.device
+        self.rollout_stream = torch.Generator(device).manual_seed(stream_seed(cfg.seed, "rollouts"))
+
+    def save(self) -> None:
+        """Write a checkpoint into the run's folder."""
+        tensors = {f"model.{name}": w for name, w in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        tensors["rollout_stream"] = self.rollout_stream.get_state()
+        values = {
+            "step": self.step, "fixed": self.fixed, "selector": self.selector.state_dict(),
+            "candidate_stream": self.candidate_stream.bit_generator.state,
+            "log": self.log.state_dict(),
+        }  # fmt: skip
+        checkpoint.save(self.log.out, tensors, values)
+
+    def restore(self, which: str) -> None:
+        """Go on from a checkpoint of the run; `CheckpointError` where it is not of this run."""
+        tensors, values = checkpoint.load(self.log.out, which)
+        for name, value in self.fixed.items():
+            if values["fixed"].get(name) != value:
+                raise CheckpointError(f"{self.log.out}: {name} changed since the run began")
+        self.model.load_state_dict(
+            {n.removeprefix("model."): w for n, w in tensors.items() if n.startswith("model.")}
+        )
+        for name, parameter in self.model.named_parameters():
+            prefix = f"optimizer.{name}."
+            slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
+            if slots:  # the count of steps stays on the CPU, as AdamW made it
+                self.optimizer.state[parameter] = {
+                    slot: value if slot == "step" else value.to(parameter.device)
+                    for slot, value in slots.items()
+                }
+        self.rollout_stream.set_state(tensors["rollout_stream"])
+        self.selector.load_state_dict(values["selector"])
+        self.candidate_stream.bit_generator.state = values["candidate_stream"]
+        self.step = values["step"]
+        self.log.load_state_dict(values["log"])
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -263,109 +325,6 @@ def describe(selector, candidates) -> dict:
         "volatility": selector.volatility(candidates).tolist(),
         "bonus": selector.exploration(candidates).tolist(),
     }
-
-
-class Policy:
-    """The model with its tokenizer: problems in, rollouts, rewards and accuracies out."""
-
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
-        self.folder = find_folder(cfg.model)
-        self.model = load(self.folder, pick_device(cfg.device))
-        self.tokenizer = load_tokenizer(self.folder)
-        stop_ids = cfg.rollout.stop_ids or checkpoint_stop_ids(self.folder, self.tokenizer)
-        try:
-            check_stop_ids(stop_ids, self.model.config.vocab_size)
-        except ValueError as error:
-            raise ConfigError(f"rollout.stop_ids: {error}") from error
-        self.limits = {"max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stop_ids}
-
-    def prompt(self, problem: Problem) -> list[int]:
-        """The prompt's tokens; `DataError` where there are none or the model does not know one."""
-        ids = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
-        if not ids or max(ids) >= self.model.config.vocab_size:
-            raise DataError(
-                f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"
-            )
-        return ids
-
-    def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
-        """n responses to one problem."""
-        r = self.cfg.rollout
-        return generate(
-            self.model, self.prompt(problem), n, generator=generator,
-            temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
-        )  # fmt: skip
-
-    def texts(self, group: Group) -> list[str]:
-        return [self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses()]
-
-    def rewards(self, problem: Problem, group: Group) -> list[float]:
-        """1.0 where the verifier accepts the response, else 0.0; (G,)."""
-        return [float(verify(text, problem.answer)) for text in self.texts(group)]
-
-    def entropy(self, group: Group, whose: str) -> float | None:
-        """Of the policy, in nats a token, or of its answers, in nats a response."""
-        if whose == "policy":
-            return group.entropy()
-        if whose == "none":
-            return None
-        answers = [str(extract_answer(text)) for text in self.texts(group)]
-        share = np.unique(answers, return_counts=True)[1] / len(answers)
-        return float(-(share * np.log(share)).sum())
-
-    def evaluate(self, problems: list[Problem], clock) -> dict:
-        """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
-        right: dict[str, list[bool]] = {}
-        unused = torch.Generator(self.model.device)  # greedy draws nothing
-        with clock("evaluate"):
-            for first in range(0, len(problems), EVALUATION_ROWS):
-                batch = problems[first : first + EVALUATION_ROWS]
-                group = generate_batch(
-                    self.model, [self.prompt(p) for p in batch], temperature=0.0, generator=unused,
-                    **self.limits,
-                )  # fmt: skip
-                for problem, text in zip(batch, self.texts(group), strict=True):
-                    right.setdefault(problem.kind, []).append(verify(text, problem.answer))
-        by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
-        return {
-            "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),
-            "accuracy_by_kind": by_kind,
-        }
-
-    def save(self, folder: Path) -> None:
-        """The trained weights beside the files of the checkpoint that say how to use them."""
-        self.model.save(folder)
-        self.tokenizer.save_pretrained(folder)
-        if (self.folder / "generation_config.json").exists():
-            shutil.copy(self.folder / "generation_config.json", folder)
-
-
-def checkpoint_stop_ids(folder: Path, tokenizer) -> list[int]:
-    """What ends a response, by the generation config, else the config, else the tokenizer."""
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).exists():
-            ids = read_json(folder / name).get("eos_token_id")
-            ids = [ids] if isinstance(ids, int) else ids
-            if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids):
-                return ids
-    if tokenizer.eos_token_id is None:
-        raise ConfigError(f"{folder}: names no stop token; set rollout.stop_ids")
-    return [tokenizer.eos_token_id]
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name, or the best one; `ConfigError` where this machine has it not."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-        torch.Generator(device)  # some devices hold tensors and cannot draw
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"device: {name!r} is not to be had here ({reason})") from error
-    return device
 
 
 def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
@@ -394,18 +353,49 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
 # --------------------------------------------------------------------------- the record of a run
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one line and says what remains."""
+
+
 class Log:
     """Counts what a run costs, times its parts, writes `metrics.jsonl`, moves the progress bar."""
 
+    COUNTS = (
+        "rollouts", "tokens", "updates", "informative", "evaluated_at", "group_size", "bad_updates",
+        "before", "last", "seconds", "written",
+    )  # fmt: skip
+
     def __init__(self, out: Path, n_steps: int, pool: list[Problem]):
-        self.n_steps, self.pool = n_steps, pool
+        self.out, self.n_steps, self.pool = out, n_steps, pool
         self.before: dict = {}  # the evaluation before the first step, and the last one
         self.last: dict = {}
         self.rollouts = self.tokens = self.updates = self.informative = self.evaluated_at = 0
-        self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0}
+        self.group_size = self.bad_updates = 0  # the latter: one after the other
+        self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0, "total": 0.0}
         self.written = dict(self.seconds)  # what earlier lines have told of
-        self.file = (out / "metrics.jsonl").open("x", encoding="utf-8")
-        self.bar = tqdm(total=n_steps, desc="training", mininterval=0.2, dynamic_ncols=True)
+        self.since = time.perf_counter()  # when "total" was last brought up to date
+        self.file = (out / "metrics.jsonl").open("ab")
+        self.bar = tqdm(disable=True)  # until the first step
+
+    def show(self, step: int) -> None:
+        self.bar = tqdm(
+            total=self.n_steps, initial=step, desc="training", mininterval=0.2, dynamic_ncols=True
+        )
+
+    def state_dict(self) -> dict:
+        """The counts, and how long the record is: later lines are cut off when going on."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.count_total()
+        return {"bytes": self.file.tell(), **{name: getattr(self, name) for name in self.COUNTS}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Count on from a checkpoint, and cut back the record to it: no step stands there twice."""
+        if self.file.tell() < state["bytes"]:
+            raise CheckpointError(f"{self.out / 'metrics.jsonl'}: shorter than at the checkpoint")
+        self.file.truncate(state["bytes"])
+        for name in self.COUNTS:
+            setattr(self, name, state[name])
 
     def __enter__(self):
         return self
@@ -426,6 +416,16 @@ class Log:
         self.tokens += sum(int(g.lengths.sum()) for g in groups)
         self.informative += len(informative)
 
+    def count_update(self, stats: dict, updates: int) -> None:
+        skipped = "skipped" in stats
+        self.updates += 0 if skipped else updates
+        self.bad_updates = self.bad_updates + 1 if skipped else 0
+
+    def count_total(self) -> None:
+        now = time.perf_counter()
+        self.seconds["total"] += now - self.since
+        self.since = now
+
     def evaluation_due(self, every: int) -> bool:
         """True once for each multiple of `every` rollouts that is passed."""
         due = self.rollouts // every > self.evaluated_at // every
@@ -433,19 +433,20 @@ class Log:
             self.evaluated_at = self.rollouts
         return due
 
-    def write(self, step, before, chosen, picks, rewards, groups, stats, result) -> None:
+    def write(self, step, offer, chosen, picks, rewards, groups, stats, result) -> None:
         """One line: what was on offer, what was chosen, what came of it, what it cost."""
+        self.count_total()
         seconds = {part: self.seconds[part] - self.written[part] for part in self.seconds}
         self.written = dict(self.seconds)
         one = len(rewards) == 1 and not isinstance(chosen, list)
         entry = {
-            "step": step, **before, "chosen": chosen, "kind": [self.pool[i].kind for i in picks],
+            "step": step, **offer, "chosen": chosen, "kind": [self.pool[i].kind for i in picks],
             "rewards": rewards[0] if one else rewards, "rollouts": self.rollouts,
             "tokens": self.tokens, "updates": self.updates, "informative_groups": self.informative,
             "entropy": float(np.mean([g.entropy() for g in groups])), **stats, **result,
             "seconds": seconds,
         }  # fmt: skip
-        self.file.write(json.dumps(entry) + "\n")
+        self.file.write((json.dumps(entry) + "\n").encode())
         self.file.flush()
         self.last = result or self.last
         problem, right = self.pool[picks[0]].text, sum(rewards[0])
@@ -456,8 +457,24 @@ class Log:
         )
         self.bar.update()
 
-    def summary(self, total_seconds: float) -> dict:
+    def skipped_update(self, step, picks, texts, rewards, stats) -> None:
+        """Keep the groups whose loss or gradient was not finite; the fifth in a row is the last."""
+        groups = [
+            {"step": step, "problem": self.pool[i].text, "responses": t, "rewards": r, **stats}
+            for i, t, r in zip(picks, texts, rewards, strict=True)
+        ]
+        file = self.out / "nonfinite.jsonl"
+        with file.open("a", encoding="utf-8") as opened:
+            opened.writelines(json.dumps(group) + "\n" for group in groups)
+        if self.bad_updates >= BAD_UPDATES:
+            raise TrainingError(
+                f"{BAD_UPDATES} updates in a row were not finite and were skipped; look at the "
+                f"groups in {file} or lower update.lr; the last checkpoint is whole"
+            )
+
+    def summary(self) -> dict:
         """What `summary.json` holds."""
+        self.count_total()
         return {
             "accuracy_before": self.before["accuracy"],
             "accuracy_after": self.last["accuracy"],
@@ -469,7 +486,7 @@ class Log:
             "tokens": self.tokens,
             "informative_groups": self.informative,
             "group_size": self.group_size,
-            "seconds": {**self.seconds, "total": total_seconds},
+            "seconds": self.seconds,
         }
 
 
@@ -494,40 +511,100 @@ def read_arguments(argv):
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="override a key by its dotted path; may be given again")  # fmt: skip
     parser.add_argument("--out", help="the run's folder [runs/<name of the config>]")
+    parser.add_argument("--resume", nargs="?", const=checkpoint.LATEST, metavar="previous",
+                        choices=[checkpoint.LATEST, checkpoint.PREVIOUS],
+                        help="go on exactly where the run in the folder was when it last saved; "
+                        "'--resume previous' from the checkpoint before")  # fmt: skip
     arguments = parser.parse_args(argv)
     out = Path(arguments.out or Path("runs") / Path(arguments.config).stem)
-    return read_config(arguments.config, arguments.set), out
+    return read_config(arguments.config, arguments.set), out, arguments.resume
 
 
-def run(cfg: Config, out: Path) -> None:
-    """One run, configuration to trained model; nothing is written before all input is checked."""
-    started = time.perf_counter()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: already holds a run; name another with --out, or delete it")
+def run(cfg: Config, out: Path, resume: str | None = None) -> int:
+    """One run, configuration to trained model; nothing is written before all input is checked.
+
+    Returns 0, or 128 + the number of the signal that stopped it.
+    """
+    if resume:
+        check_same_run(cfg, out)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(
+            f"{out}: already holds a run; go on with --resume, or name another with --out"
+        )
     torch.set_num_threads(cfg.threads)
     print(f"loading {cfg.model}; the run will be in {out}", flush=True)
     pool, heldout = load_problems(cfg)
     policy = Policy(cfg)
     for problem in pool + heldout:
         policy.prompt(problem)  # what cannot be encoded ends here
-    selector = selectors.SELECTORS[cfg.selector.name](
-        len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
-        seed=stream_seed(cfg.seed, "selector"),
-    )  # fmt: skip
     n_steps = plan_steps(cfg, len(pool))
+    fixed = fingerprints(policy.folder, pool, heldout)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(asdict(cfg), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
-    log = Log(out, n_steps, pool)
-    log.before = log.last = policy.evaluate(heldout, log.clock)
-    with log:
-        train(cfg, policy, pool, heldout, selector, log)
-    policy.save(out / "model")
-    summary = log.summary(time.perf_counter() - started)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    try:
+        with (
+            checkpoint.only_process(out),
+            checkpoint.Stop() as stop,
+            Log(out, n_steps, pool) as log,
+        ):
+            state = State(cfg, policy, len(pool), fixed, log)
+            begin(cfg, policy, heldout, state, resume)
+            train(cfg, policy, pool, heldout, state, log, stop)
+            if stop.asked and state.step < n_steps:
+                print(f"stopped after step {state.step}, which is saved; add --resume to go on")
+                return 128 + stop.asked
+            state.save()
+            checkpoint.replace_folder(out / "model", policy.save)
+            summary = log.summary()
+            checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+    except FloatingPointError as error:
+        raise TrainingError(
+            f"{error}: lower update.lr; the checkpoints in {out} are of earlier steps"
+        ) from error
+    except OSError as error:
+        raise TrainingError(f"{error.filename or out}: {error.strerror or error}") from error
     print_summary(summary, out)
+    return 0
+
+
+def begin(cfg: Config, policy: Policy, heldout, state: "State", resume: str | None) -> None:
+    """Restore the checkpoint, or write the configuration and evaluate the policy as it came."""
+    out, log = state.log.out, state.log
+    saved = any((out / name).exists() for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
+    if resume and saved:
+        state.restore(resume)
+    else:  # also where the process was killed before its first checkpoint
+        log.file.truncate(0)
+    config = json.dumps(asdict(cfg), indent=2) + "\n"
+    checkpoint.write_text(out / "config.json", config)
+    if not log.before:
+        log.before = log.last = policy.evaluate(heldout, log.clock)
+        state.save()
+    log.show(state.step)
+
+
+def check_same_run(cfg: Config, out: Path) -> None:
+    """`ConfigError` with both values of every key in which a run cannot go on as it began."""
+    if not (out / "config.json").exists():
+        raise ConfigError(f"{out}: holds no run to go on with; leave out --resume")
+    changed = differences(asdict(cfg), read_json(out / "config.json"))
+    if changed:
+        raise ConfigError(
+            f"--resume: the run in {out} has other values: "
+            + "; ".join(f"{key} {theirs!r}, not {ours!r}" for key, ours, theirs in changed)
+        )
+
+
+def fingerprints(folder: Path, pool: list[Problem], heldout: list[Problem]) -> dict:
+    """What has to be the same for a run to go on, outside of its configuration."""
+    problems = json.dumps([[p.text, p.answer, p.kind] for p in pool + heldout])
+    weights = sorted((f.name, f.stat().st_size) for f in folder.glob("*.safetensors"))
+    return {
+        "the problems": hashlib.sha256(problems.encode()).hexdigest(),
+        "the starting model": [list(file) for file in weights],
+    }
 
 
 def plan_steps(cfg: Config, n_problems: int) -> int:
@@ -566,11 +643,13 @@ def print_summary(summary: dict, out: Path) -> None:
 def main(argv=None) -> int:
     """The command line; 0, or 2 after one line that says what is wrong with the input."""
     try:
-        run(*read_arguments(argv))
-    except (ConfigError, DataError, CheckpointError) as error:
+        return run(*read_arguments(argv))
+    except (ConfigError, DataError, CheckpointError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 1 if isinstance(error, TrainingError) else 2
+    except KeyboardInterrupt:
+        print("interrupted before the first step", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -1339,7 +1339,12 @@ def _entries(listed):
         return listed[1:]
     named = {}
     for item in listed[1:]:
-        if _kind(item) != "rel" or item[1] != ("=",) or item[3][0] != "sym":
+        if (
+            _kind(item) != "rel"
+            or item[1] != ("=",)
+            or not _letters(item[3])
+            or item[3][0] != "sym"
+        ):
             return None
         named[item[3][1]] = item[4]
     return tuple(named[name] for name in sorted(named)) if len(named) == len(listed) - 1 else None

@@ -1,0 +1,168 @@
+"""Checkpoints: a run that was killed at any moment goes on as if it had not been.
+
+What it teaches: what "exactly" takes.  Besides weights and optimizer, the state of a run is every
+random stream, what the selector remembers, every counter, and how long the record was.  And a file
+that is being written when the power fails is neither the old one nor the new one; so a checkpoint
+is written aside, forced to the disk and moved into place in one step, and the one before is kept.
+
+    RUN/checkpoint/    tensors.safetensors   weights, optimizer, the generator of the rollouts
+                       state.json            all the rest, in plain numbers and texts
+                       SHA256SUMS            `sha256sum -c SHA256SUMS` checks it by hand
+    RUN/previous/      the checkpoint before that one
+
+Where it stands: around the loop of `train.py`, every `checkpoint_every` steps.  Nothing in a
+checkpoint can run code: safetensors and JSON only.
+
+Try changing first: leave the state of one random stream out of `train.State`, and see which test
+notices.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model import CheckpointError
+
+LATEST, PREVIOUS, SET_ASIDE = "checkpoint", "previous", "checkpoint.set-aside"
+UNFINISHED = "checkpoint.unfinished"
+FILES = ("tensors.safetensors", "state.json")
+SUMS = "SHA256SUMS"
+
+
+def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
+    """Write a checkpoint; `CheckpointError` where the disk refuses, and the last one is whole."""
+    new, latest, previous = (run / name for name in (UNFINISHED, LATEST, PREVIOUS))
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # of a process that was killed while writing
+        new.mkdir()
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(on_cpu, new / FILES[0])
+        (new / FILES[1]).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        (new / SUMS).write_text(_sums(new), encoding="utf-8")
+        for path in (*new.iterdir(), new):
+            _to_disk(path)
+        if latest.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            latest.rename(previous)
+        new.rename(latest)  # killed before this line, `load` finds the previous one
+        _to_disk(run)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(new, ignore_errors=True)
+        raise CheckpointError(f"{new}: cannot be written ({error})") from error
+
+
+def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and state of the latest checkpoint (or of "previous"), each file as it was written.
+
+    `CheckpointError` names the file that is missing, cut short or changed by as little as a bit.
+    """
+    folder = run / which
+    if which == LATEST and not folder.exists() and (run / PREVIOUS).exists():
+        folder = run / PREVIOUS  # killed between the two renames of `save`
+    remedy = "" if folder.name == PREVIOUS else "; --resume previous goes on from the one before"
+    for name in (SUMS, *FILES):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: missing{remedy}")
+    try:
+        written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
+        for line, name in zip(_sums(folder).split("\n"), FILES, strict=False):
+            if line not in written:
+                raise CheckpointError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
+        if "\n".join(written) != _sums(folder):
+            raise CheckpointError(f"{folder / SUMS}: damaged{remedy}")
+        state = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
+        tensors = load_file(folder / FILES[0])
+        if which == PREVIOUS and (run / LATEST).exists():  # keep it apart: it may be damaged
+            shutil.rmtree(run / SET_ASIDE, ignore_errors=True)
+            (run / LATEST).rename(run / SET_ASIDE)
+        return tensors, state
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be read ({error}){remedy}") from error
+
+
+def _sums(folder: Path) -> str:
+    """What SHA256SUMS says of the other files."""
+    lines = []
+    for name in FILES:
+        with (folder / name).open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    return "".join(lines)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def only_process(run: Path):
+    """Hold a run's folder for this process alone; the lock ends with it, however it ends."""
+    with (run / "lock").open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: no such lock, and no protection
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CheckpointError(f"{run}: another process is training in this folder") from error
+        yield
+
+
+class Stop:
+    """Ctrl-C or SIGTERM asks for an orderly end: finish the step, save.  Asked twice, end at once.
+
+    `asked` is the number of the signal, 0 for none.
+    """
+
+    def __enter__(self):
+        self.asked, self.before = 0, {}
+        if threading.current_thread() is threading.main_thread():  # only there Python allows it
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.ask)
+        return self
+
+    def ask(self, number, frame) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = number
+        print("\nfinishing the step, then saving; again to leave at once", file=sys.stderr)
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def replace_folder(folder: Path, write) -> None:
+    """`write(folder)` into an empty folder that then takes the place of the old one."""
+    aside = folder.with_name(folder.name + ".unfinished")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        write(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error})") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """The whole text or, when killed while writing, the file as it was."""
+    aside = path.with_name(path.name + ".unfinished")
+    aside.write_text(text, encoding="utf-8")
+    _to_disk(aside)
+    aside.rename(path)

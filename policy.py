@@ -1,0 +1,127 @@
+"""The policy as the task sees it: problems in, responses, rewards and accuracies out.
+
+What it teaches: what surrounds a language model before it can be reinforced.  A tokenizer and a
+template make prompts of problems, stop tokens end responses, a verifier turns texts into rewards.
+
+Where it stands: pi_theta together with x and r(x, y), between `model.py`, `rollout.py`, `data.py`
+and `verifier.py` on one side and the loops of `train.py` on the other.
+
+Try changing first: `rewards`.  Subtract a little for every token, and watch the responses shorten.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from config import Config, ConfigError
+from data import DataError, Problem, load_tokenizer, prompt_ids
+from model import find_folder, load, read_json
+from rollout import Group, check_stop_ids, generate, generate_batch
+from verifier import extract_answer, verify
+
+EVALUATION_ROWS = 256
+
+
+class Policy:
+    """The model with its tokenizer: problems in, rollouts, rewards and accuracies out."""
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        self.folder = find_folder(cfg.model)
+        self.model = load(self.folder, pick_device(cfg.device))
+        self.tokenizer = load_tokenizer(self.folder)
+        stop_ids = cfg.rollout.stop_ids or checkpoint_stop_ids(self.folder, self.tokenizer)
+        try:
+            check_stop_ids(stop_ids, self.model.config.vocab_size)
+        except ValueError as error:
+            raise ConfigError(f"rollout.stop_ids: {error}") from error
+        self.limits = {"max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stop_ids}
+
+    def prompt(self, problem: Problem) -> list[int]:
+        """The prompt's tokens; `DataError` where there are none or the model does not know one."""
+        ids = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
+        if not ids or max(ids) >= self.model.config.vocab_size:
+            raise DataError(
+                f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"
+            )
+        return ids
+
+    def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
+        """n responses to one problem."""
+        r = self.cfg.rollout
+        return generate(
+            self.model, self.prompt(problem), n, generator=generator,
+            temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
+        )  # fmt: skip
+
+    def texts(self, group: Group) -> list[str]:
+        return [self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses()]
+
+    def rewards(self, problem: Problem, group: Group) -> list[float]:
+        """1.0 where the verifier accepts the response, else 0.0; (G,)."""
+        return [float(verify(text, problem.answer)) for text in self.texts(group)]
+
+    def entropy(self, group: Group, whose: str) -> float | None:
+        """Of the policy, in nats a token, or of its answers, in nats a response."""
+        if whose == "policy":
+            return group.entropy()
+        if whose == "none":
+            return None
+        answers = [str(extract_answer(text)) for text in self.texts(group)]
+        share = np.unique(answers, return_counts=True)[1] / len(answers)
+        return float(-(share * np.log(share)).sum())
+
+    def evaluate(self, problems: list[Problem], clock) -> dict:
+        """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
+        right: dict[str, list[bool]] = {}
+        unused = torch.Generator(self.model.device)  # greedy draws nothing
+        with clock("evaluate"):
+            for first in range(0, len(problems), EVALUATION_ROWS):
+                batch = problems[first : first + EVALUATION_ROWS]
+                group = generate_batch(
+                    self.model, [self.prompt(p) for p in batch], temperature=0.0, generator=unused,
+                    **self.limits,
+                )  # fmt: skip
+                for problem, text in zip(batch, self.texts(group), strict=True):
+                    right.setdefault(problem.kind, []).append(verify(text, problem.answer))
+        by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
+        return {
+            "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),
+            "accuracy_by_kind": by_kind,
+        }
+
+    def save(self, folder: Path) -> None:
+        """The trained weights beside the files of the checkpoint that say how to use them."""
+        self.model.save(folder)
+        self.tokenizer.save_pretrained(folder)
+        if (self.folder / "generation_config.json").exists():
+            shutil.copy(self.folder / "generation_config.json", folder)
+
+
+def checkpoint_stop_ids(folder: Path, tokenizer) -> list[int]:
+    """What ends a response, by the generation config, else the config, else the tokenizer."""
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).exists():
+            ids = read_json(folder / name).get("eos_token_id")
+            ids = [ids] if isinstance(ids, int) else ids
+            if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids):
+                return ids
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{folder}: names no stop token; set rollout.stop_ids")
+    return [tokenizer.eos_token_id]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or the best one; `ConfigError` where this machine has it not."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+        torch.Generator(device)  # some devices hold tensors and cannot draw
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"device: {name!r} is not to be had here ({reason})") from error
+    return device
