@@ -494,7 +494,10 @@ def draw(path: Path, runs: int) -> Path:
         axis.plot(Ks, means, marker, color=colour, label=picker)
     axis.set(xlabel="K latent skills, delta = 0.01", ylabel="rollouts", yscale="log", xscale="log")
     axis.set_xticks(Ks, map(str, Ks), minor=False)
+    axis.set_yticks((10, 20, 50, 100, 200, 500))
     axis.minorticks_off()
+    for each in axes.flat:
+        each.yaxis.set_major_formatter("{x:g}")
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)

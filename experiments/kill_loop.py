@@ -2,7 +2,7 @@
 
     python experiments/kill_loop.py --kills 100
 
-Each life of a run is a process of its own that gets SIGKILL after a random time (or ends before it).
+Each life of a run is a process of its own that gets SIGKILL after a random time, or ends before.
 A finished run must have, bit for bit, the weights and (times aside) the record of the run left
 alone; then the next run begins, until there were enough kills.
 """
