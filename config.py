@@ -60,11 +60,14 @@ class DataConfig:
     template: str = key(
         "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
     )
+    system: str = key("", "system line of the chat template; none if empty")
 
     def __post_init__(self):
         check(self)
         if self.template != "chat" and "{problem}" not in self.template:
             raise ConfigError("template: must hold {problem}, or be 'chat'")
+        if self.system and self.template != "chat":
+            raise ConfigError("system: only the template 'chat' has a system line")
         for name in ("pool", "heldout"):
             size = getattr(self, f"{name}_size")
             if getattr(self, name) == "arithmetic" and not 1 <= size <= 10_000:
@@ -264,7 +267,7 @@ def differences(values: dict, others: dict, cls=Config, path: str = "") -> list[
     """(dotted path, value, other value) of the keys that differ and may not on --resume."""
     found = []
     for f in fields(cls):
-        value, other = values[f.name], others.get(f.name)
+        value, other = values[f.name], others.get(f.name, f.default)  # a key newer than the run
         if isinstance(value, dict):
             section = other if isinstance(other, dict) else {}
             cls_of_section = get_type_hints(cls)[f.name]

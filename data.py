@@ -180,7 +180,7 @@ def load_tokenizer(folder: str | Path):
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 
 
-def prompt_ids(tokenizer, template: str, problem: Problem) -> list[int]:
+def prompt_ids(tokenizer, template: str, problem: Problem, system: str = "") -> list[int]:
     """Tokens of the prompt: the problem in place of `{problem}`, or as one turn of a "chat".
 
     A tokenizer that begins texts with a BOS token does so once, also where the text already has it.
@@ -188,8 +188,9 @@ def prompt_ids(tokenizer, template: str, problem: Problem) -> list[int]:
     if template == "chat":
         if not tokenizer.chat_template:
             raise DataError("template 'chat': this tokenizer has no chat template; use '{problem}'")
-        turn = [{"role": "user", "content": problem.text}]
-        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        turns = [{"role": "system", "content": system}] if system else []
+        turns += [{"role": "user", "content": problem.text}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     else:
         text = template.replace("{problem}", problem.text)
     has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)

@@ -41,7 +41,8 @@ class Policy:
 
     def prompt(self, problem: Problem) -> list[int]:
         """The prompt's tokens; `DataError` where there are none or the model does not know one."""
-        ids = prompt_ids(self.tokenizer, self.cfg.data.template, problem)
+        data = self.cfg.data
+        ids = prompt_ids(self.tokenizer, data.template, problem, data.system)
         if not ids or max(ids) >= self.model.config.vocab_size:
             raise DataError(
                 f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"

@@ -259,7 +259,7 @@ _BEFORE = [
         r"\\text{\1/\2}",
     ),
     (re.compile(r"\\mu\s*\\(?:text|mathrm)\s*\{\s*"), r"\\text{u"),
-    (re.compile(r"(?<=\d) ?[xX] ?(?=\d)"), r"\\times "),  # 4.5 x 10^33
+    (re.compile(r"(?<=\d) [xX] (?=\d)|(?<=\d)[xX](?=10\s*\^)"), r"\\times "),  # 4.5 x 10^33
 ]
 _FONT = re.compile(
     r"\\(text(?:bf|it|rm|sf|tt|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|cal|normal)|boldsymbol|bm"
