@@ -116,10 +116,9 @@ def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:
     """The records that an interrupted evaluation with the same settings left behind."""
     if not out.exists():
         return []
-    lines = out.read_bytes().split(b"\n")
-    whole, rest = lines[:-1], lines[-1]
+    *whole, unfinished = out.read_bytes().split(b"\n")
     try:
-        head, *records = [json.loads(line) for line in whole] or [None]
+        head, *records = [json.loads(line) for line in whole] or [settings]
     except ValueError as error:
         raise DataError(f"{out}: not the record of an evaluation ({error})") from error
     if head != settings:
@@ -127,7 +126,7 @@ def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:
     known = [(p.text, p.answer) for p in problems]
     if [(r["problem"], r["answer"]) for r in records] != known[: len(records)]:
         raise DataError(f"{out}: is of other problems; name another file with --out")
-    if rest:  # a line that was being written when the process ended
+    if unfinished:  # the process ended while it wrote this line
         with out.open("rb+") as file:
             file.truncate(sum(len(line) + 1 for line in whole))
     return records
