@@ -247,6 +247,7 @@ _BEFORE = [
     (re.compile(r"\\(?:left|right)\s*\."), ""),
     (re.compile(r"\\\\\s*\[[^\[\]]{0,20}\]"), r"\\\\"),  # \\[2pt]
     (re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\[,;: ])\s?(?=\d{3}(?!\d))"), ""),  # 10{,}000
+    (re.compile(r"\\\$\s?(\d[\d.,]*)"), r"\1\\text{dollars}"),  # \$5 is not 5 cents
     (re.compile(r"(?<![A-Za-z\\])(?:per ?cent|pct)(?![A-Za-z])"), "%"),
     (re.compile(r"(?<!\\)\{\s*\}"), ""),
     (re.compile(r"\\mathbb\s*\{?\s*([A-Z])\s*\}?"), r"\\\1 "),
@@ -575,8 +576,9 @@ class Parser:
                 words[-1] += re.sub(r"[^\d^-]", "", power[0])
             else:
                 break
-        while words and words[0].lower() in _MULTIPLIERS:
-            node = _times(node, Fraction(_MULTIPLIERS[words.pop(0).lower()]))
+        for word in [w for w in words if w.lower() in _MULTIPLIERS]:
+            node = _times(node, Fraction(_MULTIPLIERS[word.lower()]))
+            words.remove(word)
         if _NO_UNITS.intersection(words):
             raise NotUnderstood(f"{' '.join(words)} is no unit")
         if self.degree and not words:
@@ -637,7 +639,18 @@ class Parser:
 
     def signed(self):
         sign = self.sign()
-        return self.power() if sign is None else _times(sign, self.signed())
+        if sign is None:
+            return self.power()
+        return _times(sign, self.deeper(self.signed))
+
+    def deeper(self, rule):
+        """A rule within itself, to a limit: Python's own stack is not ours to exhaust."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise NotUnderstood("too deep")
+        node = rule()
+        self.depth -= 1
+        return node
 
     def at_factor(self, before) -> bool:
         """Whether a factor follows without a sign of multiplication, as in 2x(x+1)."""
@@ -660,10 +673,7 @@ class Parser:
 
     def power(self):
         """atom ^ power, with the signs that stand behind an atom: factorial and degree."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise NotUnderstood("too deep")
-        node = self.atom()
+        node = self.deeper(self.atom)
         if self.sees("!") and not self.sees("!="):
             self.at += 1
             node = ("call", "factorial", node)
@@ -674,13 +684,12 @@ class Parser:
         elif self.sees("^"):
             self.at += 1
             node = ("^", node, self.exponent())
-        self.depth -= 1
         return node
 
     def exponent(self):
         sign = self.sign()
         self.skip()
-        node = self.power()
+        node = self.deeper(self.power)
         return node if sign is None else _times(sign, node)
 
     def atom(self):
@@ -1510,7 +1519,7 @@ def _folded(text: str) -> str:
 
 def _squeezed(text: str) -> str:
     """Without braces around one character, and spaces but those that part words or numbers."""
-    return re.sub(r"(?<!\w)\s+|\s+(?!\w)", "", re.sub(r"\{\s*(\w)\s*\}", r"\1", text).strip())
+    return re.sub(r"(?<![\w.])\s+|\s+(?![\w.])", "", re.sub(r"\{\s*(\w)\s*\}", r"\1", text).strip())
 
 
 def _readings(answer: str, gold: str, left: str, right: str):

@@ -369,6 +369,7 @@ DIFFERENT = {
         \sin 30 ~ 1/2""",
     "units": r"""
         12 \text{ feet} ~ 12 \text{ meters}
+        \$5 ~ 5 \text{ cents}
         -12 \text{ ft} ~ 12 \text{ feet}
         \frac{4}{37} m ~ \frac{37}{4} m
         6m ~ 6
