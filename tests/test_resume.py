@@ -146,9 +146,9 @@ def test_the_baselines_resume_too(tmp_path):
     for sets in (["selector.name=thompson"], ["selector.name=full_batch", "selector.candidates=3"],
                  ["update.kl_coef=0.01"], ["selector.name=fixed_one"]):  # fmt: skip
         whole, parts = tmp_path / f"whole {sets}", tmp_path / f"parts {sets}"
-        assert start(whole, *sets) == 0
-        assert start(parts, *sets, "steps=4") == 0
-        assert start(parts, *sets, resume=["--resume"]) == 0
+        assert start(whole, *sets, "steps=5") == 0
+        assert start(parts, *sets, "steps=2") == 0
+        assert start(parts, *sets, "steps=5", resume=["--resume"]) == 0
         weights = [load_file(out / "model" / "model.safetensors") for out in (whole, parts)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]), sets
 

@@ -165,7 +165,7 @@ def test_the_base_model_can_carry_but_seldom_does(base, tokenizer):
 
 def test_the_default_run_learns_to_carry(tmp_path):
     """The whole default job; 97% is asked for in the README's table, here only that it learned."""
-    assert start(tmp_path / "run", "seed=100") == 0
+    assert start(tmp_path / "run", "seed=100", "data.heldout_size=60", "eval_every=720") == 0
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["accuracy_before"] <= 0.35 and summary["accuracy_after"] >= 0.9
     assert summary["rollouts"] <= 1500
