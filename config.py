@@ -61,6 +61,7 @@ class DataConfig:
         "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
     )
     system: str = key("", "system line of the chat template; none if empty")
+    prefill: str = key("", "what every response begins with, put there and not sampled")
 
     def __post_init__(self):
         check(self)

@@ -17,7 +17,9 @@ problems that teach nothing: some always solved ("plain"), some never ("product"
 Try changing first: `MIX`, the shares of the pool; what does each selector do at 2% "carry"?
 """
 
+import argparse
 import json
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +115,48 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
     return [list(problems.values())[i] for i in rng.permutation(n)]
 
 
+# --------------------------------------------------------------------------- plain sums, to a file
+
+
+def plain_sums(n: int, rng: np.random.Generator, heldout: bool, largest: int = 49) -> list[Problem]:
+    """n different sums "a+b=" of numbers up to `largest`, their kind the longer one's digits."""
+    operands = [(a, b) for a in range(1, largest + 1) for b in range(1, largest + 1)]
+    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1]) == heldout]
+    if n > len(side):
+        raise DataError(f"there are only {len(side)} such sums, not {n}")
+    chosen = [side[i] for i in rng.choice(len(side), n, replace=False)]
+    kinds = {1: "one digit", 2: "two digits", 3: "three digits"}
+    return [Problem(f"{a}+{b}=", str(a + b), kinds[len(str(max(a, b)))]) for a, b in chosen]
+
+
+def main(argv=None) -> int:
+    """Write sums.jsonl and sums-heldout.jsonl into a folder, for `configs/smollm2-135m.json`."""
+    parser = argparse.ArgumentParser(prog="data.py", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="where to write the two files")
+    parser.add_argument("--pool", type=int, default=128, help="problems to train on [128]")
+    parser.add_argument("--heldout", type=int, default=200, help="held-out problems [200]")
+    parser.add_argument("--seed", type=int, default=0, help="of their choice [0]")
+    args = parser.parse_args(argv)
+    rng = np.random.default_rng(args.seed)
+    try:
+        files = {
+            "sums.jsonl": plain_sums(args.pool, rng, heldout=False),
+            "sums-heldout.jsonl": plain_sums(args.heldout, rng, heldout=True),
+        }
+        args.folder.mkdir(parents=True, exist_ok=True)
+        for name, problems in files.items():
+            lines = (
+                json.dumps({"problem": p.text, "answer": p.answer, "kind": p.kind})
+                for p in problems
+            )
+            (args.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            print(f"{args.folder / name}: {len(problems)} problems")
+    except (DataError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 # --------------------------------------------------------------------------- problems from a file
 
 
@@ -180,8 +224,12 @@ def load_tokenizer(folder: str | Path):
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 
 
-def prompt_ids(tokenizer, template: str, problem: Problem, system: str = "") -> list[int]:
+def prompt_ids(
+    tokenizer, template: str, problem: Problem, system: str = "", prefill: str = ""
+) -> list[int]:
     """Tokens of the prompt: the problem in place of `{problem}`, or as one turn of a "chat".
+
+    `prefill` are the first words of the answer, put into the model's mouth.
 
     A tokenizer that begins texts with a BOS token does so once, also where the text already has it.
     """
@@ -193,8 +241,13 @@ def prompt_ids(tokenizer, template: str, problem: Problem, system: str = "") -> 
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     else:
         text = template.replace("{problem}", problem.text)
+    text += prefill
     has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
     try:
         return tokenizer.encode(text, add_special_tokens=not has_bos)
     except Exception as error:  # as above: a character that is not in the vocabulary
         raise DataError(f"the tokenizer cannot encode {text!r} ({error})") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -148,6 +148,7 @@ def read_arguments(argv):
     add("--n", type=int, default=0, help="only the first so many problems [0: all]")
     add("--template", default="{problem}", help="prompt around {problem}, or 'chat' [{problem}]")
     add("--system", default="", help="system line of the chat template")
+    add("--prefill", default="", help="what every response begins with")
     add("--max_new_tokens", type=int, default=0, help="a response's limit [40 or, of files, 1024]")
     add("--batch", type=int, default=64, help="problems answered greedily at once [64]")
     add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1' or 'auto' [cpu]")
@@ -176,7 +177,7 @@ def run(args) -> None:
         raise ConfigError("need --k >= 0, --n >= 0 and --batch >= 1")
     cfg = build(Config, {
         "model": args.model, "device": args.device, "threads": args.threads, "seed": args.seed,
-        "data": {"template": args.template, "system": args.system},
+        "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
         "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
     })  # fmt: skip
     torch.set_num_threads(cfg.threads)
@@ -186,6 +187,7 @@ def run(args) -> None:
     settings = {
         "model": args.model, "data": args.data, "k": args.k, "temperature": args.temperature,
         "top_p": args.top_p, "template": args.template, "system": args.system,
+        "prefill": args.prefill,
         "max_new_tokens": limit, "seed": args.seed,
     }  # fmt: skip
     records = read_done(out, settings, problems)

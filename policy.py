@@ -42,7 +42,7 @@ class Policy:
     def prompt(self, problem: Problem) -> list[int]:
         """The prompt's tokens; `DataError` where there are none or the model does not know one."""
         data = self.cfg.data
-        ids = prompt_ids(self.tokenizer, data.template, problem, data.system)
+        ids = prompt_ids(self.tokenizer, data.template, problem, data.system, data.prefill)
         if not ids or max(ids) >= self.model.config.vocab_size:
             raise DataError(
                 f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"
@@ -58,7 +58,9 @@ class Policy:
         )  # fmt: skip
 
     def texts(self, group: Group) -> list[str]:
-        return [self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses()]
+        """The responses as the verifier reads them, with the words put into the model's mouth."""
+        decoded = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
+        return [self.cfg.data.prefill + text for text in decoded]
 
     def rewards(self, problem: Problem, group: Group) -> list[float]:
         """1.0 where the verifier accepts the response, else 0.0; (G,)."""

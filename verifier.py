@@ -21,8 +21,8 @@ How equality is decided, without symbolic algebra and without ever running what 
 What is not understood is compared as text and otherwise refused.  Every loop has a limit, so that
 any string of a megabyte is judged in a fraction of a second, in any thread.
 
-Try changing first: accept a response whose *last number* is right, whatever stands before it, and
-watch in a run how the policy stops writing out its working.
+Try changing first: `TRUST`.  Without its last row `small.json` never sees a reward; with one more
+row, that takes any last number for the answer, what could a policy learn to write?
 """
 
 import argparse
@@ -35,10 +35,10 @@ import zlib
 from fractions import Fraction
 from functools import lru_cache
 
-MAX_ANSWER = 4_000  # characters; a longer answer is compared as text
+MAX_ANSWER = 2_000  # characters; a longer answer is compared as text
 MAX_DEPTH = 30  # of nested brackets, powers and functions
 MAX_BITS = 32_000  # of an exact number: 2004! has 19,000
-MAX_WORK = 40_000  # tree nodes evaluated in one comparison, plus words of big-number arithmetic
+MAX_WORK = 40_000  # nodes compared or evaluated for one verdict, and words of big numbers
 MAX_BOXES = 50  # joined into one list
 
 
@@ -79,17 +79,23 @@ def _boxed(response: str) -> str | None:
         joined = inside and (not found or _JOINER.fullmatch(response[inside[1] : end][:60]))
         if not joined:
             break
+        if not found and not inside[0]:
+            return ""
         found.append(inside[0])
         end = start
     return ", ".join(reversed(found)) if found else None
 
 
-_JOINER = re.compile(r"\}?[\s$\\()\[\]*.]*(?:(?:,|;|and|or)[\s$\\()\[\]*]*){1,3}")
+_JOINER = re.compile(
+    r"(?:[\s$\\()\[\]{}*.]|text)*(?:(?:,|;|and|or)(?:[\s$\\()\[\]{}*]|text)*){1,3}"
+)
 
 
 def _box_content(response: str, start: int) -> tuple[str, int] | None:
     """What a box that starts here holds, and where it ends; None if it is never closed."""
-    opening = re.compile(r"\\[a-z]+\s{0,9}(\{|[^\s{}$\\]{1,100})").match(response, start)
+    opening = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s{0,9}(\{|[^\s{}$\\]{1,100})").match(
+        response, start
+    )
     if not opening:
         return None
     if opening[1] != "{":
@@ -138,7 +144,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
-    r"(?<!approx)(?<!Rs)[.?](?:\s|$|\*)|\n|(?<!\{),?\s(?:because|since|so|which|as|when|where|for|if|by)\b"
+    r"(?<!approx)(?<!Rs)[.?](?:\s|$|\*)|\n|(?<!\{),?\s(?:because|since|so|as)\b"
 )
 
 
@@ -162,9 +168,9 @@ def _after_hash(response: str) -> str | None:
 
 
 def _last(pattern: re.Pattern, text: str, *starts: str) -> re.Match | None:
-    """The last match of a pattern that starts with one of these, among 100 places to start."""
+    """The last match of a pattern that starts with one of these, among 50 places to start."""
     at = len(text)
-    for _ in range(100):
+    for _ in range(50):
         at = max(text.rfind(start, 0, at) for start in starts)
         if at < 0:
             return None
@@ -191,7 +197,7 @@ def normalise(text: str, joined: bool = True) -> str:
     `joined=False` leaves the commas in 1,234: then it is a list of two numbers.
     """
     if not text.isascii():
-        text = _from_unicode(text)
+        text = _from_unicode(text)[: 2 * MAX_ANSWER]
     for pattern, replacement in _BEFORE:
         text = pattern.sub(replacement, text)
     for _ in range(3):  # fonts within fonts
@@ -199,6 +205,7 @@ def normalise(text: str, joined: bool = True) -> str:
     text = _COMMAND.sub(lambda command: _COMMANDS.get(command[0], command[0]), text)
     for pattern, replacement in _AFTER:
         text = pattern.sub(replacement, text)
+    text = _REMARK.sub("", text)
     if lead := _LEAD.match(text):
         text = text[lead.end() :].strip()
         text = text.removesuffix("}") if text.count("{") < text.count("}") else text
@@ -209,34 +216,42 @@ def normalise(text: str, joined: bool = True) -> str:
 
 # What may stand before an answer and say no more than that it comes: "The answer is 5".
 _LEAD = re.compile(
-    r"""(?: \s* (?:
+    r"""(?! [^\d\\]* \b (?: not | never | no | less | greater | more | fewer | least | most | half | twice
+          | times | minus | plus | wrong | incorrect | than | between | one | two | three | or ) \b )
+    (?: \s* (?:
         = | \\approx
       | (?: USD | Rs\.? | EUR | INR ) [ ] (?=\d)
       | (?: option | choice ) [ ] (?= \(?[A-Z]\)? \Z )
       | (?: \\text\{ )? (?: [A-Za-z]+ [ ] ){0,4}?
-        (?: answer | ans | total | is | are | equals? (?:[ ]to)? | point | approximately | approx\.?
+        (?: answer | ans | total | is | are | equals? (?:[ ]to)? | the[ ]point | approximately | approx\.?
           | about | exactly | therefore | thus | hence | so | either | both )
         (?: [ ]? [:,]? [ ]? \} | [:,] | [ ] | (?= [\\\d$(] ) )
-        (?! [ ]? (?: not | no | at | less | more ) \b )
     ) )+ \s*""",
     re.IGNORECASE | re.VERBOSE,
 )
 # What may stand behind it and change nothing: "5, where n > 0", "5 (because 2 + 3 = 5)".
 _REMARK = re.compile(
     r"""(?<= [^\s,;] ) (?:
-        [ ,;]{0,3} (?: \\text\{ [ ]? )?
-        (?: for [ ] (?: all | every | each | any | some ) | where | with ) (?= [ }] ) .*
+        [ ,;]{1,3} (?: \\text\{ [ ]? )?
+        (?: for [ ] (?: all | every | each | any | some ) | where ) (?= [ }] ) .*
+      | (?: \\text\{ [ ]? ) (?: for [ ] (?: all | every | each | any | some ) | where ) (?= [ }] ) .*
       | [ ,;]{1,3} (?: not | rather [ ] than | instead [ ] of ) [ ] .*
-      | [ ,(;]{1,3} (?: [a-z] [ ]? \\in [ ]? \\[ZNR] [ ]? | \\forall .* ) \)?
+      | [ ,(;]{1,3} (?: [kmn] [ ]? \\in [ ]? \\[ZN] [ ]? | \\forall .* ) \)?
       | [ ] \( (?: because | since | as ) [ ] .* \)
-      | [ ] \( (?: \\text\{ )? [a-z ]* [a-z]{3} [a-z ]* \}? \)
+      | [ ] \( (?: \\text\{ )? (?: units? | dollars? | cents | cm | km | kg | feet | inches | miles
+        | hours | minutes | seconds | days | years | degrees | meters ) \}? \)
     ) \Z""",
     re.VERBOSE,
 )
 
 
 def _as_unit(unit: re.Match) -> str:
-    return rf"\text{{{re.sub('[{} ]', '', unit[0])}}}"
+    r"""9.8 m/s^2 -> 9.8\text{m/s^2}, but behind a formula with letters the letters are factors."""
+    before = re.sub(r"\\(?:frac|sqrt|pi|times|cdot|text)(?![a-z])", "", unit.string[: unit.start()])
+    if re.search("[A-Za-z]", before):
+        return unit[0]
+    words = unit[0].strip()
+    return rf"\text{{{words if words.isalpha() or ' ' in words else re.sub('[{} ]', '', words)}}}"
 
 
 _QUOTIENT_UNIT = re.compile(
@@ -250,7 +265,8 @@ _BEFORE = [
     (re.compile(r"\\\$\s?(\d[\d.,]*)"), r"\1\\text{dollars}"),  # \$5 is not 5 cents
     (re.compile(r"(?<![A-Za-z\\])(?:per ?cent|pct)(?![A-Za-z])"), "%"),
     (re.compile(r"(?<!\\)\{\s*\}"), ""),
-    (re.compile(r"\\mathbb\s*\{?\s*([A-Z])\s*\}?"), r"\\\1 "),
+    (re.compile(r"\.{3}"), r"\\ldots "),
+    (re.compile(r"\\mathbb\s*(?:\{\s*)?([A-Z])\s*\}?"), r"\\\1 "),
     (re.compile(r"\\operatorname\*?\s*\{\s*([a-z]+)\s*\}"), r"\\\1 "),
     (re.compile(r"\\(?:[hv]space\*?|(?:text)?color)\s*\{[^{}]*\}"), " "),
     (re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
@@ -269,8 +285,7 @@ _FONT = re.compile(
 _COMMAND = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
 _AFTER = [
     (re.compile(r"[$~\s]+"), " "),
-    (re.compile(r"\A[ ,;:*]+|[ .,;:*\\]+\Z"), ""),
-    (_REMARK, ""),
+    (re.compile(r"\A[ ,;:*]+|(?<![ .,;:*\\])[ .,;:*\\]+\Z"), ""),
     (re.compile(r"(?:\\text\{)?\ball (?:real numbers|reals)\b ?\}?", re.I), r"\\R "),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\b(?:np|numpy|math)\."), ""),
@@ -278,10 +293,7 @@ _AFTER = [
     (re.compile(r"(\^ ?\{?\\circ ?\}? ?)([CF])$"), r"\1\\text{\2}"),  # 25 °C
     (re.compile(r"(?<=[\d}]) ([msgLJNVWK](?: ?\^ ?\{?[23]\}?)?)$"), _as_unit),  # \frac{37}{4} m
     (_QUOTIENT_UNIT, _as_unit),  # 9.8 m/s^2
-    (
-        re.compile(r"(?<=[\d})] )((?:(?:[A-Za-z][a-z]+|a) )*[A-Za-z][a-z]{2,})$"),
-        r"\\text{\1}",
-    ),  # 10 cats
+    (re.compile(r"(?<=[\d})]) (?:(?:[A-Za-z][a-z]+|a) )*[A-Za-z][a-z]{2,}$"), _as_unit),  # 10 cats
     (re.compile(r"\\text\{[^{}]*\b(?:and|or|not)\b[^{}]*\}", re.I), lambda m: f" {m[0][6:-1]} "),
 ]
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?! ?\d| ?/))")
@@ -301,7 +313,8 @@ def _without_font(font: re.Match) -> str:
     if re.fullmatch(r"\s*(?:and|or)\s*", inside, re.IGNORECASE):
         return f" {inside.strip().lower()} "
     measured = re.search(
-        r"(?:[\d)}]|\}\s*(?:\\cdot|/))[ ~\\,]*\Z", font.string[: font.start()][-20:]
+        r"(?:[\d)}]|\}\s*(?:\\cdot|/))[ ~\\,;]*\Z",
+        font.string[max(0, font.start() - 20) : font.start()],
     )
     words = re.sub(r"\\[,;: ]|\\cdot|~", " ", inside).strip()
     words = re.sub(r"\^\s*\{?\s*(-?\d)\s*\}?", r"^\1", words) if measured else words
@@ -340,9 +353,10 @@ _COMMANDS = {
 def _from_unicode(text: str) -> str:
     """Symbols, fractions, raised and lowered digits and every script's digits, in LaTeX."""
     text = _VULGAR.sub(lambda m: _vulgar(m[0]), text.replace("º", "°"))
-    text = _SLANTED.sub(lambda m: rf"\frac{{{_ascii(m[1])}}}{{{_ascii(m[2])}}}", text)
-    text = _RAISED.sub(lambda m: f"^{{{_ascii(m[0])}}}", text)
-    text = _LOWERED.sub(lambda m: f"_{{{_ascii(m[0])}}}", text)
+    text = _OVERLINED.sub(lambda m: rf"\overline{{{re.sub('[^0-9]', '', m[0])}}}", text)
+    text = _SLANTED.sub(lambda m: rf"\frac{{{_plain_digits(m[1])}}}{{{_plain_digits(m[2])}}}", text)
+    for mark, pattern in (("^", _RAISED), ("_", _LOWERED)):
+        text = pattern.sub(lambda m, mark=mark: f"{mark}{{{_plain_digits(m[0])}}}", text)
     return _ascii(text)
 
 
@@ -351,9 +365,22 @@ def _vulgar(character: str) -> str:
     return rf"\frac{{{above}}}{{{below}}}"
 
 
+def _plain_digits(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
 def _ascii(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    return "".join(c if c.isascii() else _character(c) for c in text)
+    raised = "".join(c if c.isascii() else _script(c) for c in text)
+    return "".join(
+        c if c.isascii() else _character(c) for c in unicodedata.normalize("NFKC", raised)
+    )
+
+
+def _script(c: str) -> str:
+    """A raised or lowered letter, which normalisation would put on the line."""
+    kind = unicodedata.decomposition(c).partition(" ")[0]
+    mark = {"<super>": "^", "<sub>": "_"}.get(kind)
+    return f"{mark}{{{unicodedata.normalize('NFKC', c)}}}" if mark else c
 
 
 @lru_cache(maxsize=4096)
@@ -367,10 +394,11 @@ def _character(c: str) -> str:
         letter = name.split("LETTER ")[1].split(" ")[0].lower()
         command = "\\" + (letter.capitalize() if "CAPITAL" in name else letter)
         return f"{command} "
-    return "" if unicodedata.category(c) in ("Cf", "Mn") else c
+    return "" if unicodedata.category(c) == "Cf" else c
 
 
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
+_OVERLINED = re.compile("(?:[0-9][\u0305\u0307])+")
 _SLANTED = re.compile("([⁰¹²³⁴-⁹]+)[⁄/]([₀-₉]+)")
 _RAISED = re.compile("[⁰¹²³⁴-⁹⁺⁻⁽⁾ⁿ]+")
 _LOWERED = re.compile("[₀-₎]+")
