@@ -27,11 +27,11 @@ row, that takes any last number for the answer, what could a policy learn to wri
 
 import argparse
 import cmath
+import hashlib
 import math
 import re
 import sys
 import unicodedata
-import zlib
 from fractions import Fraction
 from functools import lru_cache
 
@@ -216,15 +216,16 @@ def normalise(text: str, joined: bool = True) -> str:
 
 # What may stand before an answer and say no more than that it comes: "The answer is 5".
 _LEAD = re.compile(
-    r"""(?! [^\d\\]* \b (?: not | never | no | less | greater | more | fewer | least | most | half | twice
-          | times | minus | plus | wrong | incorrect | than | between | one | two | three | or ) \b )
+    r"""(?! [^\d\\]* \b (?: not | never | no | less | greater | more | fewer | least | most | half
+          | twice | times | minus | plus | wrong | incorrect | than | between | one | two | three
+          | or ) \b )
     (?: \s* (?:
         = | \\approx
       | (?: USD | Rs\.? | EUR | INR ) [ ] (?=\d)
       | (?: option | choice ) [ ] (?= \(?[A-Z]\)? \Z )
       | (?: \\text\{ )? (?: [A-Za-z]+ [ ] ){0,4}?
-        (?: answer | ans | total | is | are | equals? (?:[ ]to)? | the[ ]point | approximately | approx\.?
-          | about | exactly | therefore | thus | hence | so | either | both )
+        (?: answer | ans | total | is | are | equals? (?:[ ]to)? | the[ ]point | approximately
+          | approx\.? | about | exactly | therefore | thus | hence | so | either | both )
         (?: [ ]? [:,]? [ ]? \} | [:,] | [ ] | (?= [\\\d$(] ) )
     ) )+ \s*""",
     re.IGNORECASE | re.VERBOSE,
@@ -232,14 +233,13 @@ _LEAD = re.compile(
 # What may stand behind it and change nothing: "5, where n > 0", "5 (because 2 + 3 = 5)".
 _REMARK = re.compile(
     r"""(?<= [^\s,;] ) (?:
-        [ ,;]{1,3} (?: \\text\{ [ ]? )?
+        (?: [ ,;]{1,3} (?: \\text\{ [ ]? )? | \\text\{ [ ]? )
         (?: for [ ] (?: all | every | each | any | some ) | where ) (?= [ }] ) .*
-      | (?: \\text\{ [ ]? ) (?: for [ ] (?: all | every | each | any | some ) | where ) (?= [ }] ) .*
       | [ ,;]{1,3} (?: not | rather [ ] than | instead [ ] of ) [ ] .*
       | [ ,(;]{1,3} (?: [kmn] [ ]? \\in [ ]? \\[ZN] [ ]? | \\forall .* ) \)?
       | [ ] \( (?: because | since | as ) [ ] .* \)
-      | [ ] \( (?: \\text\{ )? (?: units? | dollars? | cents | cm | km | kg | feet | inches | miles
-        | hours | minutes | seconds | days | years | degrees | meters ) \}? \)
+      | [ ] \( (?: \\text\{ )? (?: units? | dollars? | cents | cm | km | kg | feet | inches
+        | miles | hours | minutes | seconds | days | years | degrees | meters ) \}? \)
     ) \Z""",
     re.VERBOSE,
 )
@@ -352,7 +352,7 @@ _COMMANDS = {
 
 def _from_unicode(text: str) -> str:
     """Symbols, fractions, raised and lowered digits and every script's digits, in LaTeX."""
-    text = _VULGAR.sub(lambda m: _vulgar(m[0]), text.replace("º", "°"))
+    text = _VULGAR.sub(lambda m: _vulgar(m[0]), text.replace("º", "°").replace("˚", "°"))
     text = _OVERLINED.sub(lambda m: rf"\overline{{{re.sub('[^0-9]', '', m[0])}}}", text)
     text = _SLANTED.sub(lambda m: rf"\frac{{{_plain_digits(m[1])}}}{{{_plain_digits(m[2])}}}", text)
     for mark, pattern in (("^", _RAISED), ("_", _LOWERED)):
@@ -453,6 +453,7 @@ class NotUnderstood(Exception):
 
 SIGN = ("sym", "±")  # +1 in one reading of the answer, -1 in the other
 INFINITY = ("sym", "\\infty")
+_LDOTS = ("sym", "\\ldots")
 
 _NAMES = "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln log lg exp abs"
 FUNCTIONS = {name: name for name in _NAMES.split()}
@@ -465,9 +466,7 @@ _SYMBOLS = set(_GREEK.split()) | set(
     "infty angle triangle hbar ell partial nabla ldots R N Z Q C square ast odot".split()
 )
 _ACCENTS = set("overline bar vec hat dot ddot tilde widehat overrightarrow".split())
-_STRUCTURES = (
-    set("frac sqrt binom begin emptyset langle lfloor lceil max min gcd".split()) | _ACCENTS
-)
+_STRUCTURES = set("frac sqrt binom begin emptyset langle lfloor lceil".split()) | _ACCENTS
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)")
 _EXPONENT = re.compile(r"[eE]([+-]?\d{1,6})(?![\d.])")
@@ -495,6 +494,11 @@ _LETTER = re.compile(r"\\([A-Za-z]+)|([A-Za-z])")
 _SUBSCRIPT = re.compile(r"\s*_\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[A-Za-z]+|[A-Za-z0-9]))")
 _PRIME = re.compile(r"\s*(?:\^\s*\{?\s*(?:\\prime\s*)+\}?|\^\s*\{\s*'+\s*\}|'+)")
 _VALUE_AT = re.compile(r"\(-?\d+\)(?!\s*\^)")
+_DERIVATIVE = re.compile(
+    r"\s*\{\s*(?:d|\\partial)(?![_])[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
+    r"\s*\{\s*(?:d|\\partial)\s*[A-Za-z\\][^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
+)
+_CORNERS = re.compile(r"\s*(?:[A-Z](?:_(?:\w|\{\w+\}))?'?\s*){1,3}")
 _ASIDE = re.compile(r"(?<=\d )\(\d+\)")  # 5 (6) is no product
 _DEGREE = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?")
 _ASCII_NAME = re.compile(
@@ -506,11 +510,14 @@ _UNIT_POWER = re.compile(r"\s*(?:\^\s*\{?\s*-?\d\s*\}?|/(?=\s*\\text)|\\cdot(?=\
 _MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6}
 _MULTIPLIERS |= {"billion": 10**9, "trillion": 10**12}
 _NO_UNITS = frozenset(
-    "half halves third thirds quarter quarters tenths hundredths mille squared cubed factorial pi"
-    " is are was at least most less more than not no never incorrect wrong below above between to"
-    " times".split()
+    "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh"
+    " sevenths eighth eighths ninth ninths tenth tenths hundredths thousandths mille squared cubed"
+    " factorial pi is are was at least most less more than not no never incorrect wrong below above"
+    " between to times plus minus over by point mod choose divided negative positive maybe perhaps"
+    " unless but recurring repeating tens lakh quadrillion zero one two three four five six seven"
+    " eight nine ten eleven twelve twenty base except excluding".split()
 )
-_BUILDER = re.compile(r"\\\{\s*[A-Za-z](?:\s*\\in\s*\\?[A-Z])?\s*(?:\||:)")
+_BUILDER = re.compile(r"\\\{\s*([A-Za-z])(?:\s*\\in\s*\\R)?\s*(?:\||:)")
 _CLOSERS = {"(": ")]", "[": "])", "{": "}", "\\{": "\\}", "\\langle": "\\rangle"}
 _ENVIRONMENT = re.compile(r"\\begin\s*\{([pbB]?(?:small)?matrix|array)\}(?:\s*\{[clr| ]*\})?")
 _NAME_PARTS = re.compile(r"_\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|.)|\^\s*\{\s*-1\s*\}|\([^()]*\)\s*$")
@@ -529,6 +536,7 @@ class Parser:
         self.text, self.scientific = text, scientific
         self.at = 0  # the next character
         self.depth = self.bars = 0
+        self.signs = 0  # of plus and minus at once
         self.degree = False  # a sign of degrees was read, outside of
         self.trigonometric = False  # the argument of a function
 
@@ -572,7 +580,7 @@ class Parser:
         found = [self.relation()]
         while self.take(_SEPARATOR):
             found.append(self.relation())
-        if not both_signs:
+        if not both_signs or not self.signs:
             return found
         pairs = (((1, -1) if _mentions(item, SIGN) else (1,), item) for item in found)
         return [_signed(item, sign) for signs, item in pairs for sign in signs]
@@ -596,22 +604,26 @@ class Parser:
     def measured(self):
         """A union, and the unit behind it; "million" multiplies, and "54 squared" is refused."""
         self.degree = False
-        node, words = self.union(), []
+        node, unit = self.union(), ""
         while True:
-            if unit := self.take(_UNIT):
-                words += re.split(r"[\s./]+", (unit[1] or unit[2] or unit[3]).strip(" ."))
-            elif words and (power := self.take(_UNIT_POWER)):
-                words[-1] += re.sub(r"[^\d^-]", "", power[0])
+            if word := self.take(_UNIT):
+                behind = self.text[: word.start()].rstrip()[-1:]
+                if word[3] and not unit and (_letters(node) or behind.isalpha()):
+                    raise NotUnderstood(f"{word[3]} behind letters may be a product")
+                unit += " " + (word[1] or word[2] or word[3] or "").strip(" .")
+            elif unit and (power := self.take(_UNIT_POWER)):
+                unit += re.sub(r"[{}\s]|\\cdot", "", power[0])
             else:
                 break
-        for word in [w for w in words if w.lower() in _MULTIPLIERS]:
-            node = _times(node, Fraction(_MULTIPLIERS[word.lower()]))
-            words.remove(word)
-        if _NO_UNITS.intersection(words):
-            raise NotUnderstood(f"{' '.join(words)} is no unit")
-        if self.degree and not words:
-            words = ["°"]
-        return ("unit", node, tuple(words)) if words else node
+        for name, factor in _MULTIPLIERS.items():
+            if name in unit.lower():  # 2 million dollars
+                unit = re.sub(rf"\b{name}s?\b", "", unit, count=1, flags=re.IGNORECASE)
+                node = _times(node, Fraction(factor))
+        if not _NO_UNITS.isdisjoint(re.split(r"[^a-z]+", unit.lower())):
+            raise NotUnderstood(f"{unit.strip()} is no unit")
+        if self.degree and not unit.strip():
+            unit = "°"
+        return ("unit", node, unit.strip()) if unit.strip() else node
 
     def union(self):
         node = self.ratio()
@@ -629,12 +641,10 @@ class Parser:
         return node
 
     def ratio(self):
-        """a : b is a quotient; of a : b : c only the proportion counts."""
+        """Of a : b : c only the proportion counts."""
         terms = [self.sum()]
         while self.take(_RATIO):
             terms.append(self.sum())
-        if len(terms) == 2:
-            return _times(terms[0], ("^", terms[1], Fraction(-1)))
         return terms[0] if len(terms) == 1 else ("group", ":", *terms)
 
     def sum(self):
@@ -648,6 +658,7 @@ class Parser:
         sign = self.take(_PLUS)
         if not sign:
             return None
+        self.signs += sign[0].strip() not in "+-"
         one = {"-": Fraction(-1), "+": Fraction(1), "\\mp": ("*", Fraction(-1), SIGN)}
         return one.get(sign[0].strip(), SIGN)
 
@@ -736,7 +747,7 @@ class Parser:
             if not words:
                 raise NotUnderstood("a text that is not words")
             return ("sym", re.sub(r"\s+", " ", words[1]).casefold())
-        letter = self.take(_LETTER)
+        letter = None if self.sees("mod") else self.take(_LETTER)
         if not letter:
             raise NotUnderstood(f"nothing can start with {self.text[self.at : self.at + 10]!r}")
         return self.symbol(letter[2]) if letter[2] else self.named(letter[1])
@@ -775,11 +786,14 @@ class Parser:
 
     def bracket(self):
         """Grouping, a tuple, an interval, a set, or a set with its condition."""
-        if self.take(_BUILDER):
-            condition = self.items()
+        if builder := self.take(_BUILDER):
+            conditions = self.items()
             self.expect("\\}")
-            sets = [(_kind(c) == "rel" and _solutions(c)) or c for c in condition]
-            sets = [s for s in sets if s != REALS] or [REALS]  # "x in R" says nothing more
+            letter = ("sym", builder[1])
+            if any(_kind(c) != "rel" or letter not in c[3:] for c in conditions):
+                raise NotUnderstood("a set whose condition is not about its letter")
+            sets = [_solutions(c) or c for c in conditions]
+            sets = [each for each in sets if each != REALS] or [REALS]  # "x in R" adds nothing
             return sets[0] if len(sets) == 1 else ("list", *sets)
         opening = self.expect(*_CLOSERS)
         closing = _CLOSERS[opening]
@@ -791,11 +805,8 @@ class Parser:
         items = self.items(both_signs=opening == "\\{")
         self.bars = bars
         close = self.expect(*closings)
-        if (
-            len(items) == 1
-            and close == closings[0]
-            and not (opening == "\\{" and items == [("set",)])
-        ):
+        nested = opening == "\\{" and _kind(items[0]) == "set"
+        if len(items) == 1 and close == closings[0] and not nested:
             return items[0]
         if opening in ("{", "\\{"):
             return ("set", *items)
@@ -825,6 +836,8 @@ class Parser:
             return self.function(FUNCTIONS[name])
         if name in ("sqrt", "cbrt"):
             return self.root(3 if name == "cbrt" else 2)
+        if name == "frac" and (derivative := self.take(_DERIVATIVE)):
+            return ("sym", "\\frac" + re.sub(r"\{(\w)\}|\s", r"\1", derivative[0]))
         if name == "frac":
             above = self.argument()
             return _times(above, ("^", self.argument(), Fraction(-1)))
@@ -835,8 +848,6 @@ class Parser:
             inside = self.sum()
             self.expect("\\r" + name[1:])
             return ("call", name[1:], inside)
-        if name in ("max", "min", "gcd"):
-            return ("call", name, *(self.bracket()[2:]))
         if name == "begin":
             return self.matrix()
         if name == "emptyset":
@@ -848,6 +859,9 @@ class Parser:
             return self.symbol(f"{name}({re.sub('[{} ]', '', self.text[start : self.at])})")
         if name == "R":
             return REALS
+        if name == "angle" and (corners := self.take(_CORNERS)):
+            letters = re.findall(r"[A-Z](?:_\{?\w+\}?)?'?", corners[0])
+            return ("sym", "angle " + " ".join(min(letters, letters[::-1])))
         if name in _SYMBOLS:
             return self.symbol("\\" + name)
         raise NotUnderstood(f"\\{name} is not in the grammar")
@@ -862,6 +876,8 @@ class Parser:
             name += "'" * (prime[0].count("prime") + prime[0].count("'"))
         if value := self.take(_VALUE_AT):
             name += value[0]  # I(0) is a value of the function I, no product
+        elif name.rstrip("'") in ("f", "g") and self.text.startswith("(", self.at):
+            return ("call", name, self.deeper(self.bracket))
         return ("sym", name)
 
     def root(self, degree: int):
@@ -882,8 +898,10 @@ class Parser:
         if self.sees("^"):
             self.at += 1
             power = self.exponent()
-        if power == Fraction(-1):
-            name, power = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}.get(name, name), None
+        if power == Fraction(-1) and name in ("sin", "cos", "tan"):
+            name, power = "arc" + name, None
+        elif power == Fraction(-1):
+            raise NotUnderstood(f"the inverse of {name}")
         outside, self.trigonometric = self.trigonometric, True
         if self.sees("(", "[", "{"):
             inside = self.bracket()
@@ -943,10 +961,12 @@ def _times(*factors):
     matrices = [f for f in factors if isinstance(f, tuple) and f[0] == "matrix"]
     if len(matrices) == 1 and len(factors) > 1:
         rest = [f for f in factors if f is not matrices[0]]
+        if len(rest) * sum(map(len, matrices[0][1:])) > 500:
+            raise NotUnderstood("too large a matrix")
         return ("matrix", *(tuple(_times(*rest, cell) for cell in row) for row in matrices[0][1:]))
     if len(factors) == 1:
         return factors[0]
-    if len(factors) == 2 and all(isinstance(f, Fraction) for f in factors):
+    if len(factors) == 2 and all(isinstance(f, Fraction) and _bits(f) < 2000 for f in factors):
         return factors[0] * factors[1]
     return ("*", *factors)
 
@@ -967,9 +987,14 @@ def _is_point(node) -> bool:
 
 
 def _is_name(left: str) -> bool:
-    """Whether `left = 5` only says what 5 is: x, f(2), S_4, AB, (x, y), a+b, but not 2x or -x."""
+    """Whether `left = 5` only says what 5 is: x, f(2), S_4, AB, (x, y), a+b, but not 2x or x+x."""
     bare = _NAME_PARTS.sub("", left.strip()) or left.strip("() ")
-    return bool(re.search("[A-Za-z]", bare)) and not re.search(r"^-|\d", bare)
+    if re.search(r"^-|\d|\^|\\(?:sqrt|in|ln|log|exp)(?![a-z])|\bnot\b", bare):
+        return False
+    commands = re.findall(r"\\([A-Za-z]+)", bare)
+    letters = re.findall("[A-Za-z]", re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", "", bare))
+    repeated = len(set(letters)) < len(letters) and re.search("[a-z]", "".join(letters))
+    return bool(letters or commands) and not repeated
 
 
 # ---- 4. Evaluation: the number that a tree stands for, at a point ----
@@ -998,7 +1023,7 @@ def _power(base, exponent):
         root = _exact_root(base, exponent.denominator)
         if root is not None:
             return _power(root, Fraction(exponent.numerator))
-        if base < 0 and exponent.denominator % 2:  # the real root, as in schools
+        if base < 0 and exponent.denominator in (3, 5, 7, 9):  # the real root, as in schools
             return -_power(-base, exponent) * (-1) ** (exponent.numerator + 1)
     base, exponent = _complex(base), _complex(exponent)
     if base == 0:
@@ -1045,11 +1070,21 @@ def _real(value) -> float:
 
 
 def _add(*terms):
-    if all(isinstance(t, Fraction) for t in terms):
-        return sum(terms)
-    terms = [_complex(t) for t in terms]
-    total = sum(terms)
-    return Fraction(0) if abs(total) <= 1e-13 * max(map(abs, terms)) else total  # they cancel
+    exact = Fraction(0)
+    for term in terms:
+        if isinstance(term, Fraction):
+            exact += term
+            if _bits(exact) > MAX_BITS:
+                raise Undefined("too large")
+    rest = [t for t in terms if not isinstance(t, Fraction)]
+    if not rest:
+        return exact
+    rest += [_complex(exact)] if exact else []
+    sizes = [abs(t) for t in rest if t]
+    if sizes and min(sizes) < 1e-9 * max(sizes):
+        raise Undefined("a term too small to count beside another")
+    total = sum(rest)
+    return Fraction(0) if abs(total) <= 1e-13 * max(sizes, default=0) else total  # they cancel
 
 
 def _multiply(*factors):
@@ -1087,18 +1122,22 @@ def _whole(rounding):
         if isinstance(x, Fraction):
             return Fraction(rounding(x))
         x = _real(x)
-        return Fraction(round(x) if abs(x - round(x)) < 1e-9 * max(1, abs(x)) else rounding(x))
+        if abs(x) > 1e6:
+            raise Undefined("too large to be rounded")
+        return Fraction(round(x) if abs(x - round(x)) < 1e-9 else rounding(x))
 
     return rounded
 
 
 def _from_complex(function):
-    """A function of cmath, whose results within rounding of 0 are 0."""
+    """A function of cmath; near its poles, and far out, floating point cannot tell."""
 
     def evaluate(x):
         x = _complex(x)
         value = function(x)
-        return Fraction(0) if abs(value) < 1e-14 * max(1, abs(x)) else value
+        if abs(x) > 1e4 or abs(value) > 1e12 or 1e-16 < abs(abs(value) - 1) < 1e-12:
+            raise Undefined("beyond floating point")
+        return Fraction(0) if abs(value) < 1e-14 else value
 
     return evaluate
 
@@ -1112,14 +1151,11 @@ _EVALUATE = {
     "floor": _whole(math.floor),
     "ceil": _whole(math.ceil),
     "abs": lambda x: abs(x) if isinstance(x, Fraction) else complex(abs(x)),
-    "max": lambda *xs: max(xs, key=_real),
-    "min": lambda *xs: min(xs, key=_real),
-    "gcd": lambda *xs: Fraction(math.gcd(*(int(_real(x)) for x in xs))),
     "log": lambda x: Fraction(0) if x == 1 else cmath.log(_complex(x)),
     "exp": lambda x: _power(CONSTANTS["e"], x),
-    "cot": lambda x: 1 / cmath.tan(_complex(x)),
-    "sec": lambda x: 1 / cmath.cos(_complex(x)),
-    "csc": lambda x: 1 / cmath.sin(_complex(x)),
+    "cot": _from_complex(lambda x: 1 / cmath.tan(x)),
+    "sec": _from_complex(lambda x: 1 / cmath.cos(x)),
+    "csc": _from_complex(lambda x: 1 / cmath.sin(x)),
     "arcsin": _from_complex(cmath.asin),
     "arccos": _from_complex(cmath.acos),
     "arctan": _from_complex(cmath.atan),
@@ -1130,18 +1166,26 @@ _EVALUATE = {
 
 # ---- 5. Comparison: are two trees the same answer ----
 
-POINTS = 4  # at which formulas with letters must agree
+# Formulas with letters must agree at these points, near and far, wherever both have a value.
+SCALES = (1, Fraction(1, 9), 8, 1, 40, 3, Fraction(1, 60), 2)
+PRIMES = (37, 41, 43, 47, 53, 59, 61, 67)
+LEAST_POINTS = 4  # at which they must have one
+COUNTERS = frozenset("ijklmnpqrdNM")  # letters that stand for whole numbers beside floor or n!
 STRUCTURES = ("list", "set", "group", "matrix", "rel", "unit", "base")
 
 
 class Comparison:
     """Compares trees; `why` says which rule decided, for a person to read."""
 
-    def __init__(self):
+    def __init__(self, salt: str = ""):
+        self.salt = salt  # of the random points, so that no answer can be made for them
         self.work = 0
         self.why = ""
 
     def same(self, a, b) -> bool:
+        self.work += 4
+        if self.work > MAX_WORK:
+            raise Exhausted
         if a == b:
             self.why = "the same expression"
             return True
@@ -1161,10 +1205,12 @@ class Comparison:
 
     def same_measure(self, a, b) -> bool:
         """Units may be missing on one side; 28% is 28 or 0.28; units that are known must agree."""
-        (a, a_units), (b, b_units) = _measure(a), _measure(b)
-        known = [_known_units(words) for words in (a_units, b_units)]
-        if known[0] and known[1] and known[0] != known[1]:
-            self.why = f"different units: {' '.join(known[0])} and {' '.join(known[1])}"
+        (a, a_unit), (b, b_unit) = _measure(a), _measure(b)
+        known = [_known_units(unit) for unit in (a_unit, b_unit)]
+        words = [set(unit.lower().split()) for unit in (a_unit, b_unit)]
+        foreign = all(words) and not any(known) and words[0].isdisjoint(words[1])
+        if (known[0] and known[1] and known[0] != known[1]) or foreign:
+            self.why = f"different units: {a_unit} and {b_unit}"
             return False
         if self.same(a, b):
             return True
@@ -1178,6 +1224,8 @@ class Comparison:
         """Lists and sets in any order; a bare list also equals the tuple in the same order."""
         if _kind(a) not in ("list", "set"):
             a, b = b, a
+        if _kind(b) in ("list", "set") and _LDOTS in a and _LDOTS in b:
+            return self.each(a[1:], b[1:])  # 1, 2, ..., 10
         if _kind(b) in ("list", "set") and len(a) == len(b):
             matched = self.match(a[1:], b[1:])
             self.why = f"{len(a) - 1} items, in any order"
@@ -1188,11 +1236,11 @@ class Comparison:
             return entries is not None and self.each(entries, b[2:])
         # "1/2 or 0.5" is one value written twice, and {5} is 5
         small, large = sorted((a, b), key=lambda n: len(n) if _kind(n) in ("list", "set") else 0)
-        one = len(large) > 1 and all(self.same(large[1], item) for item in large[2:])
-        if one and _kind(small) not in ("list", "set"):
-            return self.same(small, large[1])
+        single = small[1] if _kind(small) in ("list", "set") and len(small) == 2 else small
+        if 1 < len(large) < 9 and _kind(single) not in ("list", "set"):
+            return all(self.same(single, item) for item in large[1:])
         self.why = "not as many items"
-        return one and len(small) == 2 and self.same(small[1], large[1])
+        return False
 
     def match(self, left: tuple, right: tuple) -> bool:
         """Whether each item on the left is the same as one of its own on the right."""
@@ -1217,10 +1265,13 @@ class Comparison:
             self.why = "proportions"
             return equal
         if _kind(a) == _kind(b) == "group":
-            brackets = a[1] == b[1] or (len(a) > 4 and len(b) > 4)  # three numbers: no interval
+            brackets = a[1] == b[1] or (len(a) > 4 and {a[1], b[1]} == {"()", "[]"})  # no interval
             equal = brackets and self.each(a[2:], b[2:])
             self.why = "item by item, brackets counted"
             return equal
+        for one, other in ((a, b), (b, a)):
+            if _kind(one) == "group" and one[1] == ":" and len(one) == 4 and not _kind(other):
+                return self.same(_times(one[2], ("^", one[3], -ONE)), other)
         rows_a, rows_b = _rows(a), _rows(b)
         if rows_a is None or rows_b is None:
             self.why = "one is a tuple, an interval or a matrix, the other is not"
@@ -1248,37 +1299,40 @@ class Comparison:
         solutions = _solutions(a)
         if solutions is not None:
             return self.same(solutions, b)
-        operators, terms = a[1], a[3:]
-        if set(operators) <= {"=", "≈"}:
-            exact = terms[: operators.index("≈") + 1 if "≈" in operators else len(terms)]
-            if len(terms) > 1 and (a[2] or (len(exact) == 2 and _letters(exact[1]))):
-                terms, exact = terms[1:], exact[1:]  # only what the name on the left stands for
-            rounded = terms[len(exact) :]
-            if not exact:
-                exact, rounded = rounded, ()
-            if all(self.same(exact[0], other) for other in exact[1:]):
-                near = [r for r in rounded if self.rounds(r, exact[0])]
-                return any(self.same(term, b) for term in (exact[-1], *near))
+        operators, terms = list(a[1]), list(a[3:])
+        rounded = terms.pop() if operators[-1] == "≈" else None
+        terms = terms[1:] if a[2] else terms  # what the name on the left stands for
+        if set(operators[: len(a) - 4 - (rounded is not None)]) <= {"="}:
+            if not terms:
+                return self.same(rounded, b)
+            if all(self.same(terms[0], other) for other in terms[1:]):
+                near = rounded is not None and self.rounds(rounded, terms[0])
+                return self.same(terms[-1], b) or (near and self.same(rounded, b))
         self.why = "one is a relation, the other is not"
         return False
 
     def rounds(self, rounded, exact) -> bool:
-        """Whether a number is within a hundredth of another, as 7.14 is of the root of 51."""
+        """Whether a decimal is another number rounded to its places: 7.14 is the root of 51."""
         try:
-            x, y = _complex(self.value(rounded, None)), _complex(self.value(exact, None))
+            x, y = self.value(rounded, None), _real(self.value(exact, None))
         except (ArithmeticError, ValueError):
             return False
-        return abs(x - y) <= 0.01 * abs(y)
+        if not isinstance(x, Fraction):
+            return False
+        places = next((k for k in range(12) if 10**k % x.denominator == 0), None)
+        return places is not None and abs(float(x) - y) <= 0.5000001 * 10.0**-places
 
     def proportional(self, a, b) -> bool:
         """One equation or inequality is the other times a constant (of the right sign)."""
         if len(a) != 5 or len(b) != 5:
             return False
         (a_op, f), (b_op, g) = _difference(a), _difference(b)
-        if f is None or g is None or a_op != b_op:
+        if f is None or g is None or a_op != b_op or not _letters(f):
             return False
+        if _long_literals(f) != _long_literals(g) and (_inexact(f) or _inexact(g)):
+            return False  # a rounding of the other, at best
         ratios = [x / y for x, y in self.values(f, g) if y != 0 and x != 0]
-        steady = len(ratios) >= 2 and all(_close(r, ratios[0]) for r in ratios)
+        steady = len(ratios) >= LEAST_POINTS and all(_close(r, ratios[0]) for r in ratios)
         self.why = f"one side minus the other, compared at {len(ratios)} points"
         return steady and (a_op in ("=", "!=") or _complex(ratios[0]).real > 0)
 
@@ -1298,7 +1352,7 @@ class Comparison:
                 return False
             agreed += 1
         self.why = f"formulas, compared at {agreed} random points"
-        return agreed >= 2
+        return agreed >= LEAST_POINTS
 
     def same_constant(self, a, b) -> bool:
         try:
@@ -1318,14 +1372,15 @@ class Comparison:
     def values(self, a, b):
         """Pairs of values at the points where both have one."""
         functions = _functions(a) | _functions(b)
-        whole = bool(functions & {"floor", "ceil", "max", "min", "gcd"})
-        for k in range(3 * POINTS if whole else POINTS):
-            flip = "abs" in functions and k % 2
+        whole = bool(functions & {"floor", "ceil", "factorial", "binom"})
+        for k in range(2 * len(SCALES) if whole else len(SCALES)):  # n! needs n >= 0
 
-            def point(name, k=k, flip=flip):
-                draw = zlib.crc32(f"{name} {k}".encode())
-                value = Fraction(draw % 12 + 2) if whole else Fraction(draw % 89 + 11, 37)
-                return -value if flip else value
+            def point(name, k=k, scale=SCALES[k % 8], prime=PRIMES[k % 8]):
+                draw = _draw(f"{name} {k} {self.salt}")
+                if whole and name in COUNTERS:
+                    return Fraction(draw % (9 if k % 2 else 60) + 1)
+                value = Fraction(draw % 89 + 11, prime) * scale
+                return -value if "abs" in functions and draw & 1024 else value
 
             try:
                 yield self.value(a, point), self.value(b, point)
@@ -1336,8 +1391,7 @@ class Comparison:
         """The value of a tree where its letters have the values that `point` gives them."""
         self.work += 1
         if isinstance(node, Fraction):
-            if point is None and _digits(node) > 400:
-                self.work += _bits(node) // 64
+            self.work += _bits(node) // 64
             return node
         kind = node[0]
         if kind == "sym":
@@ -1349,6 +1403,10 @@ class Comparison:
         name, children = (node[1], node[2:]) if kind == "call" else (kind, node[1:])
         if self.work > MAX_WORK:
             raise Exhausted
+        if kind == "call" and name.rstrip("'") in ("f", "g") and point is not None:
+            argument = self.value(children[0], point)
+            exact = isinstance(argument, Fraction)
+            return point(f"{name}({argument if exact else format(argument, '.6g')})")
         if name not in _EVALUATE or kind in STRUCTURES:
             raise Undefined(name)
         arguments = [self.value(child, point) for child in children]
@@ -1367,7 +1425,7 @@ def _kind(node) -> str:
 
 
 def _measure(node) -> tuple:
-    return (node[1], node[2]) if _kind(node) == "unit" else (node, ())
+    return (node[1], node[2]) if _kind(node) == "unit" else (node, "")
 
 
 def _entries(listed):
@@ -1387,16 +1445,20 @@ def _entries(listed):
     return tuple(named[name] for name in sorted(named)) if len(named) == len(listed) - 1 else None
 
 
-def _known_units(words: tuple) -> set:
-    """The units of a list of words in one spelling each: "square inches" is in^2."""
-    power, known = "", set()
-    for word in words:
-        base, _, exponent = word.replace("^-1", "").replace("-", "").partition("^")
-        power = {"sq": "2", "square": "2", "cu": "3", "cubic": "3"}.get(base.lower(), power)
-        if base in UNITS and UNITS[base] != "unit":
-            known.add(UNITS[base] + (exponent or power))
-            power = ""
-    return known - {"°"} if len(known) > 1 else known
+def _known_units(unit: str) -> dict:
+    """The exponents of the units in a text: "square inches" is {in: 2}, "m/s" {m: 1, s: -1}."""
+    found: dict[str, int] = {}
+    sign, power = 1, 1
+    for slash, word, exponent in re.findall(r"(/|\bper\b)|([A-Za-z°%]+)(?:\^(-?\d))?", unit):
+        if slash:
+            sign = -1
+        power = {"sq": 2, "square": 2, "cu": 3, "cubic": 3}.get(word.lower(), power)
+        if word in UNITS and UNITS[word] != "unit":
+            found[UNITS[word]] = sign * (int(exponent) if exponent else power)
+            power = 1
+    if len(found) > 1:
+        found.pop("°", None)
+    return found
 
 
 def _rows(node):
@@ -1428,8 +1490,18 @@ def _long_literals(node) -> set:
     return {n for n in nodes if isinstance(n, Fraction) and _digits(n) > 6}
 
 
+def _inexact(node) -> bool:
+    """Whether floating point takes part in its value."""
+    return any(n[0] == "call" or n[1] in CONSTANTS or _is_root(n) for n in _walk(node))
+
+
+def _is_root(node) -> bool:
+    return node[0] == "^" and not (isinstance(node[2], Fraction) and node[2].denominator == 1)
+
+
 def _letters(node) -> set:
     symbols = {n[1] for n in _walk(node) if n[0] == "sym" and len(n) == 2}
+    symbols |= {n[1] for n in _walk(node) if n[0] == "call" and n[1].rstrip("'") in ("f", "g")}
     return symbols - CONSTANTS.keys() - {"\\infty"}
 
 
@@ -1454,7 +1526,8 @@ def _solutions(relation):
     r"""The set a relation describes: x \in S, x < 3 and -2 \le x \le 7 as intervals; or None."""
     operators, terms = relation[1], relation[3:]
     if operators == ("in",):
-        return terms[1]
+        named = isinstance(terms[0], tuple) and terms[0][0] == "sym"
+        return terms[1] if named and _kind(terms[1]) in ("set", "group") else None
     unknown = _unknown(relation)
     if unknown is None or not {"<", "<=", "!="}.issuperset(operators):
         return None
@@ -1480,7 +1553,14 @@ def _difference(relation):
     return operator, ("+", left, _times(-ONE, right))
 
 
-def _close(x, y, tolerance: float = 1e-9) -> bool:
+def _draw(text: str) -> int:
+    """A random number that depends on nothing but the text."""
+    return int.from_bytes(
+        hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest(), "big"
+    )
+
+
+def _close(x, y, tolerance: float = 1e-11) -> bool:
     if isinstance(x, Fraction) and isinstance(y, Fraction):
         return x == y
     x, y = _complex(x), _complex(y)
@@ -1514,10 +1594,13 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
         return chosen[1].upper() == choice[1], "choice letters"
     if _WORDS.fullmatch(left) and _WORDS.fullmatch(right):
         return _folded(left) == _folded(right), "words, ignoring case"
-    first = None
+    if _CLOCK.fullmatch(left) and _CLOCK.fullmatch(right):
+        return _squeezed(left) == _squeezed(right), "times and dates are compared as text"
+    first, work = None, 0
     for one, other in _readings(answer, gold, left, right):
         try:
-            comparison = Comparison()
+            comparison = Comparison(salt="".join(sorted((left, right))))
+            comparison.work = work  # one budget for all readings
             verdict = comparison.same(parse(*one), parse(*other)), comparison.why
         except NotUnderstood as error:
             text = f"compared as text, as the grammar ends here: {error}"
@@ -1526,14 +1609,18 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
             verdict = False, "over the budget, and not the same text"
         if verdict[0]:
             return verdict
-        first = first or verdict
+        first, work = first or verdict, comparison.work
     return first
 
 
 _CHOICE = re.compile(r"\(?([A-J])\)?")
 _CHOSEN = re.compile(r"(?:\\text\{(?:option|choice) )?\(?([A-Ja-j])(?:\)|\.(?!\d)| ?:|\}|$)", re.I)
-_CHOSEN_TOO = re.compile(r"(?<![A-Za-z\\])[A-J](?![A-Za-z])")
-_LABEL = re.compile(r"\([A-J]\)\s*(?=\S)")
+_CHOSEN_TOO = re.compile(  # a second letter, or what makes of the first no choice
+    r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[a-j][).])"
+    r"|\b(?:not|wrong|incorrect|or)\b|(?<=\)) ?[\^+*/=-]"
+)
+_CLOCK = re.compile(r"\d?\d:\d\d|\d\d?/\d\d?/\d{2,4}|\d{4}-\d\d-\d\d")
+_LABEL = re.compile(r"\([A-J]\) (?=[\d\\$-])")
 _WORDS = re.compile(
     r"(?=.*[A-Za-z]{3})(?:\\text\{[A-Za-z .'-]*\}|[A-Za-z .'-])*|\d?\d:\d\d.*[AaPp]\.?[Mm].*"
 )
@@ -1568,7 +1655,6 @@ def _readings(answer: str, gold: str, left: str, right: str):
 _E_NOTATION = re.compile(r"\d[eE][+-]?\d")
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str, scientific: bool = True):
     """The tree of a normalised text; NotUnderstood says where the grammar ends."""
     return Parser(text, scientific).tree()
@@ -1582,9 +1668,9 @@ def is_equivalent(answer: str, gold: str) -> bool:
 def verify(response: str, gold: str) -> bool:
     """The reward: True where the response commits to an answer that equals the gold one."""
     answer = extract_answer(response)
-    if answer is None and gold.count("{") > gold.count("}"):
-        box = f"\\boxed{{{gold}}}"  # some published golds lack a brace: their box never closes
-        return response.rfind(box) == response.rfind("\\boxed") >= 0
+    if answer is None and len(gold) < MAX_ANSWER and gold.count("{") > gold.count("}"):
+        box = response.rfind("\\boxed")  # some published golds lack a brace: it never closes
+        return box >= 0 and response.startswith(f"\\boxed{{{gold}}}", box)
     return answer is not None and is_equivalent(answer, gold)
 
 
