@@ -197,7 +197,9 @@ def normalise(text: str, joined: bool = True) -> str:
     `joined=False` leaves the commas in 1,234: then it is a list of two numbers.
     """
     if not text.isascii():
-        text = _from_unicode(text)[: 2 * MAX_ANSWER]
+        text = _from_unicode(text)
+        if len(text) > MAX_ANSWER:  # some characters stand for eighteen
+            return text
     for pattern, replacement in _BEFORE:
         text = pattern.sub(replacement, text)
     for _ in range(3):  # fonts within fonts
