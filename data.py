@@ -137,8 +137,8 @@ def main(argv=None) -> int:
     parser.add_argument("--heldout", type=int, default=200, help="held-out problems [200]")
     parser.add_argument("--seed", type=int, default=0, help="of their choice [0]")
     args = parser.parse_args(argv)
-    rng = np.random.default_rng(args.seed)
     try:
+        rng = np.random.default_rng(args.seed)
         files = {
             "sums.jsonl": plain_sums(args.pool, rng, heldout=False),
             "sums-heldout.jsonl": plain_sums(args.heldout, rng, heldout=True),

@@ -1,5 +1,6 @@
 """data.py and the tokenizer: right working, separate splits, malformed lines named."""
 
+import copy
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+import data
 from data import (
     HELDOUT_MIX,
     MIX,
@@ -193,3 +195,43 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"broken": 1}))
     with pytest.raises(DataError, match="its tokenizer cannot be loaded"):
         load_tokenizer(tmp_path)
+
+
+# ---- plain sums, and what stands around a problem
+
+
+def test_plain_sums_are_right_and_kept_apart(tmp_path, capsys):
+    assert data.main([str(tmp_path / "sums"), "--pool", "50", "--heldout", "30"]) == 0
+    pool, heldout = (load_jsonl(tmp_path / f"sums/{n}.jsonl") for n in ("sums", "sums-heldout"))
+    assert len(pool) == 50 and len(heldout) == 30
+    assert {p.kind for p in pool} == {"one digit", "two digits"}
+    for problem in pool + heldout:
+        a, b = problem.text.removesuffix("=").split("+")
+        assert int(a) + int(b) == int(problem.answer)
+        assert is_heldout(int(a), "+", int(b)) == (problem in heldout)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pool", "9999"], "there are only"),
+        (["--seed", "-1"], "error: "),
+        (["--pool", "-5"], "error: "),
+    ],
+)
+def test_impossible_sums_are_one_line(tmp_path, capsys, words, message):
+    assert data.main([str(tmp_path / "sums"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "sums").exists()
+
+
+def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):
+    chat = copy.deepcopy(tokenizer)
+    chat.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}{{ '+' if m['role'] == 'system' else '=' }}"
+        "{% endfor %}"
+    )
+    ids = prompt_ids(chat, "chat", Problem("2", ""), system="1", prefill="3#")
+    assert chat.decode(ids, skip_special_tokens=True) == "1+2=3#"
+    assert ids.count(BOS) == 1
+    assert chat.decode(prompt_ids(chat, "chat", Problem("2", "")), skip_special_tokens=True) == "2="
