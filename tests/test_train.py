@@ -309,3 +309,8 @@ def test_a_bad_value_in_the_file_is_blamed_on_the_file(tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"steps": 0}')
     assert train.main(["--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "run")]) == 2
     assert f"error: {tmp_path / 'c.json'}: steps: must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.json")), ids=lambda f: f.stem)
+def test_every_configuration_that_is_shipped_is_valid(file):
+    assert read_config(file, []).steps > 0
