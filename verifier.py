@@ -617,15 +617,21 @@ class Parser:
                 unit += re.sub(r"[{}\s]|\\cdot", "", power[0])
             else:
                 break
+        if unit:
+            node, unit = self.multiplied(node, unit)
+        if self.degree and not unit.strip():
+            unit = "°"
+        return ("unit", node, unit.strip()) if unit.strip() else node
+
+    def multiplied(self, node, unit: str):
+        """2 million dollars -> 2000000 dollars; "5 squared" and the like are refused."""
         for name, factor in _MULTIPLIERS.items():
-            if name in unit.lower():  # 2 million dollars
+            if name in unit.lower():
                 unit = re.sub(rf"\b{name}s?\b", "", unit, count=1, flags=re.IGNORECASE)
                 node = _times(node, Fraction(factor))
         if not _NO_UNITS.isdisjoint(re.split(r"[^a-z]+", unit.lower())):
             raise NotUnderstood(f"{unit.strip()} is no unit")
-        if self.degree and not unit.strip():
-            unit = "°"
-        return ("unit", node, unit.strip()) if unit.strip() else node
+        return node, unit
 
     def union(self):
         node = self.ratio()
@@ -1049,9 +1055,8 @@ def _exact_root(value: Fraction, n: int) -> Fraction | None:
 
 
 def _bits(value: Fraction) -> int:
-    if abs(value) == 1 or value == 0:
-        return 0
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
+    above, below = abs(value.numerator), value.denominator
+    return 0 if below == 1 >= above else max(above.bit_length(), below.bit_length())
 
 
 def _complex(value) -> complex:
