@@ -75,10 +75,11 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
             raise CheckpointError(f"{folder / name}: missing{remedy}")
     try:
         written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
-        for line, name in zip(_sums(folder).split("\n"), FILES, strict=False):
+        sums = _sums(folder)
+        for line, name in zip(sums.split("\n"), FILES, strict=False):
             if line not in written:
                 raise CheckpointError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
-        if "\n".join(written) != _sums(folder):
+        if "\n".join(written) != sums:
             raise CheckpointError(f"{folder / SUMS}: damaged{remedy}")
         state = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
         tensors = load_file(folder / FILES[0])

@@ -35,7 +35,6 @@ from config import Config, ConfigError, build
 from data import DataError, Problem, arithmetic_problems, load_jsonl
 from model import CheckpointError
 from policy import Policy
-from rollout import generate_batch
 from train import stream_seed
 from verifier import verify
 
@@ -80,22 +79,15 @@ def evaluate(policy: Policy, problems: list[Problem], k: int, seed: int, batch: 
     The samples of a problem come from a stream of its own, so that going on after an interruption,
     or another size of batch, changes none of them.
     """
-    unused = torch.Generator(policy.model.device)  # greedy draws nothing
-    for first in range(0, len(problems), batch):
-        some = problems[first : first + batch]
-        prompts = [policy.prompt(problem) for problem in some]
-        greedy = generate_batch(
-            policy.model, prompts, temperature=0.0, generator=unused, **policy.limits
-        )
-        for problem, text in zip(some, policy.texts(greedy), strict=True):
-            stream = torch.Generator(policy.model.device)
-            stream.manual_seed(stream_seed(seed, problem.text))
-            sampled = policy.texts(policy.rollout(problem, k, stream)) if k else []
-            yield {
-                "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
-                "greedy": text, "greedy_right": verify(text, problem.answer),
-                "responses": sampled, "right": [verify(s, problem.answer) for s in sampled],
-            }  # fmt: skip
+    for problem, text in policy.greedy(problems, batch):
+        stream = torch.Generator(policy.model.device)
+        stream.manual_seed(stream_seed(seed, problem.text))
+        sampled = policy.texts(policy.rollout(problem, k, stream)) if k else []
+        yield {
+            "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
+            "greedy": text, "greedy_right": verify(text, problem.answer),
+            "responses": sampled, "right": [verify(s, problem.answer) for s in sampled],
+        }  # fmt: skip
 
 
 def read_problems(args) -> list[Problem]:

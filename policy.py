@@ -76,19 +76,23 @@ class Policy:
         share = np.unique(answers, return_counts=True)[1] / len(answers)
         return float(-(share * np.log(share)).sum())
 
+    def greedy(self, problems: list[Problem], batch: int):
+        """(problem, its likeliest response) of each, so many problems at a time."""
+        unused = torch.Generator(self.model.device)  # greedy draws nothing
+        for first in range(0, len(problems), batch):
+            some = problems[first : first + batch]
+            group = generate_batch(
+                self.model, [self.prompt(p) for p in some], temperature=0.0, generator=unused,
+                **self.limits,
+            )  # fmt: skip
+            yield from zip(some, self.texts(group), strict=True)
+
     def evaluate(self, problems: list[Problem], clock) -> dict:
         """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
         right: dict[str, list[bool]] = {}
-        unused = torch.Generator(self.model.device)  # greedy draws nothing
         with clock("evaluate"):
-            for first in range(0, len(problems), EVALUATION_ROWS):
-                batch = problems[first : first + EVALUATION_ROWS]
-                group = generate_batch(
-                    self.model, [self.prompt(p) for p in batch], temperature=0.0, generator=unused,
-                    **self.limits,
-                )  # fmt: skip
-                for problem, text in zip(batch, self.texts(group), strict=True):
-                    right.setdefault(problem.kind, []).append(verify(text, problem.answer))
+            for problem, text in self.greedy(problems, EVALUATION_ROWS):
+                right.setdefault(problem.kind, []).append(verify(text, problem.answer))
         by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
         return {
             "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),

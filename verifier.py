@@ -211,9 +211,7 @@ def normalise(text: str, joined: bool = True) -> str:
     if lead := _LEAD.match(text):
         text = text[lead.end() :].strip()
         text = text.removesuffix("}") if text.count("{") < text.count("}") else text
-    if joined:
-        text = _GROUPED.sub(_without_grouping, text)
-    return text
+    return _joined(text) if joined else text
 
 
 # What may stand before an answer and say no more than that it comes: "The answer is 5".
@@ -299,6 +297,10 @@ _AFTER = [
     (re.compile(r"\\text\{[^{}]*\b(?:and|or|not)\b[^{}]*\}", re.I), lambda m: f" {m[0][6:-1]} "),
 ]
 _GROUPED = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?! ?\d| ?/))")
+
+
+def _joined(text: str) -> str:
+    return text if len(text) > MAX_ANSWER else _GROUPED.sub(_without_grouping, text)
 
 
 def _without_grouping(number: re.Match) -> str:
@@ -485,7 +487,7 @@ _BASE_INDEX = re.compile(
     r"\s*_\s*(?:\{?\s*(?:\\text\{)?\s*\(?(\d{1,3}|" + "|".join(_BASES) + r")\)?\s*\}{0,2}|(\d))"
 )
 _SEPARATOR = re.compile(r"\s*(?:[,;]\s*(?:(?:and|or)\b)?|(?:and|or)\b)")
-_RELATION = re.compile(r"\s*(?:<=|>=|!=|[<>=]|\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z]))")
+_RELATION = re.compile(r"\s*(?:<=|>=|!=|[<>=]|\\(?:le|ge|ne|in|approx)(?![A-Za-z]))")
 _RELATIONS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "≈"}
 _JOIN = re.compile(r"\s*(?:\\(cup|cap|setminus)(?![A-Za-z])|(?<=[)\]}\s])(U)(?=\s*[\[(]))")
 _PLUS = re.compile(r"\s*(?:\+-|\+/-|[+-]|\\pm(?![A-Za-z])|\\mp(?![A-Za-z]))")
@@ -877,9 +879,7 @@ class Parser:
     def symbol(self, name: str):
         """A letter with its index and primes: x, x_{max}, f'."""
         if index := self.take(_SUBSCRIPT):
-            name += "_" + re.sub(
-                r"\\text|\\(?=[a-z])|[{}\s]", "", index[1] if index[2] is None else index[2]
-            )
+            name += "_" + re.sub(r"\\text|\\(?=[a-z])|[{}\s]", "", index[index.lastindex])
         if prime := self.take(_PRIME):
             name += "'" * (prime[0].count("prime") + prime[0].count("'"))
         if value := self.take(_VALUE_AT):
@@ -902,7 +902,7 @@ class Parser:
         r"""\sin^2 x, \log_2 8, \ln(3), \cos 2 \pi t: without brackets, up to the next sign."""
         base = power = None
         if index := self.take(_SUBSCRIPT):
-            base = Parser(index[1] if index[2] is None else index[2]).tree()
+            base = Parser(index[index.lastindex]).tree()
         if self.sees("^"):
             self.at += 1
             power = self.exponent()
@@ -1252,8 +1252,6 @@ class Comparison:
     def match(self, left: tuple, right: tuple) -> bool:
         """Whether each item on the left is the same as one of its own on the right."""
         rest = list(right)
-        if len(left) != len(rest):
-            return False
         for item in left:
             partner = next((i for i, other in enumerate(rest) if self.same(item, other)), None)
             if partner is None:
@@ -1499,7 +1497,9 @@ def _long_literals(node) -> set:
 
 def _inexact(node) -> bool:
     """Whether floating point takes part in its value."""
-    return any(n[0] == "call" or n[1] in CONSTANTS or _is_root(n) for n in _walk(node))
+    return any(
+        n[0] == "call" or (n[0] == "sym" and n[1] in CONSTANTS) or _is_root(n) for n in _walk(node)
+    )
 
 
 def _is_root(node) -> bool:
@@ -1591,7 +1591,8 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
     """Whether an answer equals the gold one, and the rule that decided."""
     if len(answer) > MAX_ANSWER or len(gold) > MAX_ANSWER:
         return answer.strip() == gold.strip() != "", "too long, compared as text"
-    left, right = normalise(answer), normalise(gold)
+    ungrouped = normalise(answer, joined=False), normalise(gold, joined=False)
+    left, right = map(_joined, ungrouped)
     if not left or not right:
         return False, "an empty answer or gold is never right"
     if left == right:
@@ -1604,7 +1605,7 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
     if _CLOCK.fullmatch(left) and _CLOCK.fullmatch(right):
         return _squeezed(left) == _squeezed(right), "times and dates are compared as text"
     first, work = None, 0
-    for one, other in _readings(answer, gold, left, right):
+    for one, other in _readings(left, right, *ungrouped):
         try:
             comparison = Comparison(salt="".join(sorted((left, right))))
             comparison.work = work  # one budget for all readings
@@ -1644,17 +1645,15 @@ def _squeezed(text: str) -> str:
     return re.sub(r"(?<![\w.])\s+|\s+(?![\w.])", "", re.sub(r"\{\s*(\w)\s*\}", r"\1", text).strip())
 
 
-def _readings(answer: str, gold: str, left: str, right: str):
+def _readings(left: str, right: str, left_list: str, right_list: str):
     """The pairs to compare: 1,234 may be a list, 2e-5 may be 2*e - 5, "(C) 42" is 42."""
     yield (left, True), (right, True)
-    again = normalise(answer, joined=False), normalise(gold, joined=False)
-    e_notation = [_E_NOTATION.search(text) is not None for text in (left, right)]
-    if again[0] != left or e_notation[0]:
-        yield (again[0], False), (right, True)
-    if again[1] != right or e_notation[1]:
-        yield (left, True), (again[1], False)
-    if again[0] != left and again[1] != right:
-        yield (again[0], False), (again[1], False)
+    if left_list != left or _E_NOTATION.search(left):
+        yield (left_list, False), (right, True)
+    if right_list != right or _E_NOTATION.search(right):
+        yield (left, True), (right_list, False)
+    if left_list != left and right_list != right:
+        yield (left_list, False), (right_list, False)
     if _LABEL.match(left) and not _LABEL.match(right) and not _CHOICE.fullmatch(right):
         yield (_LABEL.sub("", left, count=1), True), (right, True)
 

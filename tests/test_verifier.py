@@ -705,7 +705,7 @@ HOSTILE_ANSWERS = {
 }
 
 
-def slow(call, *arguments) -> str:
+def slow(call, *arguments) -> int:
     """The work of a call in lines executed: a measure that a busy machine does not change."""
     lines = 0
 
@@ -740,6 +740,10 @@ def test_a_hostile_answer_is_refused(answer, gold):
 def test_a_hostile_answer_takes_bounded_work(answer):
     """Against a variant of itself, where nothing is decided early."""
     assert slow(is_equivalent, answer, answer + "+0") < 1_500_000
+
+
+def test_an_empty_set_within_an_equation_is_no_error():
+    assert not is_equivalent(r"\emptyset + 1234567x = 1", "x = 1")
 
 
 def test_any_thread_and_a_deep_stack():
