@@ -93,9 +93,7 @@ _JOINER = re.compile(
 
 def _box_content(response: str, start: int) -> tuple[str, int] | None:
     """What a box that starts here holds, and where it ends; None if it is never closed."""
-    opening = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s{0,9}(\{|[^\s{}$\\]{1,100})").match(
-        response, start
-    )
+    opening = _BOX.match(response, start)
     if not opening:
         return None
     if opening[1] != "{":
@@ -108,6 +106,7 @@ def _box_content(response: str, start: int) -> tuple[str, int] | None:
     return None
 
 
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s{0,9}(\{|[^\s{}$\\]{1,100})")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace opens nothing
 
 
@@ -358,33 +357,31 @@ def _from_unicode(text: str) -> str:
     """Symbols, fractions, raised and lowered digits and every script's digits, in LaTeX."""
     text = _VULGAR.sub(lambda m: _vulgar(m[0]), text.replace("º", "°").replace("˚", "°"))
     text = _OVERLINED.sub(lambda m: rf"\overline{{{re.sub('[^0-9]', '', m[0])}}}", text)
-    text = _SLANTED.sub(lambda m: rf"\frac{{{_plain_digits(m[1])}}}{{{_plain_digits(m[2])}}}", text)
+    text = _SLANTED.sub(lambda m: rf"\frac{{{_on_the_line(m[1])}}}{{{_on_the_line(m[2])}}}", text)
     for mark, pattern in (("^", _RAISED), ("_", _LOWERED)):
-        text = pattern.sub(lambda m, mark=mark: f"{mark}{{{_plain_digits(m[0])}}}", text)
+        text = pattern.sub(lambda m, mark=mark: f"{mark}{{{_on_the_line(m[0])}}}", text)
     return _ascii(text)
 
 
 def _vulgar(character: str) -> str:
-    above, below = unicodedata.normalize("NFKC", character).split("⁄")
+    above, below = _on_the_line(character).split("⁄")
     return rf"\frac{{{above}}}{{{below}}}"
 
 
-def _plain_digits(text: str) -> str:
+def _on_the_line(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
 def _ascii(text: str) -> str:
     raised = "".join(c if c.isascii() else _script(c) for c in text)
-    return "".join(
-        c if c.isascii() else _character(c) for c in unicodedata.normalize("NFKC", raised)
-    )
+    return "".join(c if c.isascii() else _character(c) for c in _on_the_line(raised))
 
 
 def _script(c: str) -> str:
     """A raised or lowered letter, which normalisation would put on the line."""
     kind = unicodedata.decomposition(c).partition(" ")[0]
     mark = {"<super>": "^", "<sub>": "_"}.get(kind)
-    return f"{mark}{{{unicodedata.normalize('NFKC', c)}}}" if mark else c
+    return f"{mark}{{{_on_the_line(c)}}}" if mark else c
 
 
 @lru_cache(maxsize=4096)
@@ -462,6 +459,7 @@ _LDOTS = ("sym", "\\ldots")
 _NAMES = "sin cos tan cot sec csc sinh cosh tanh arcsin arccos arctan ln log lg exp abs"
 FUNCTIONS = {name: name for name in _NAMES.split()}
 FUNCTIONS |= {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "tg": "tan", "ctg": "cot"}
+UNKNOWN_FUNCTIONS = ("f", "g")  # f(2x) is not 2f(x): a random value for each argument
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma"
     " tau upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
@@ -494,6 +492,8 @@ _PLUS = re.compile(r"\s*(?:\+-|\+/-|[+-]|\\pm(?![A-Za-z])|\\mp(?![A-Za-z]))")
 _TIMES = re.compile(r"\s*(?:\*|\\cdot(?![A-Za-z])|\\times(?![A-Za-z]))")
 _DIVIDE = re.compile(r"\s*(?:/|\\div(?![A-Za-z]))")
 _RATIO = re.compile(r"\s*:(?!=)")
+_COMMAND_NAME = re.compile(r"\\([A-Za-z]+|\{)")
+_FUNCTION_NAME = re.compile(r"\\?([A-Za-z]+)")
 _LETTER = re.compile(r"\\([A-Za-z]+)|([A-Za-z])")
 _SUBSCRIPT = re.compile(r"\s*_\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|(\\[A-Za-z]+|[A-Za-z0-9]))")
 _PRIME = re.compile(r"\s*(?:\^\s*\{?\s*(?:\\prime\s*)+\}?|\^\s*\{\s*'+\s*\}|'+)")
@@ -640,7 +640,11 @@ class Parser:
         while join := self.take(_JOIN):
             other = self.ratio()
             if join[1] == "setminus" and node == REALS and _kind(other) not in ("set", "group"):
-                node = ("set", ("group", "()", REALS[2], other), ("group", "()", other, INFINITY))
+                node = (
+                    "set",
+                    ("group", "()", MINUS_INFINITY, other),
+                    ("group", "()", other, INFINITY),
+                )
             elif join[1] in ("cap", "setminus"):
                 node = ("group", join[1], node, other)
             else:
@@ -713,7 +717,7 @@ class Parser:
         if isinstance(before, Fraction) and _ASIDE.match(self.text, self.at):
             return False
         if rest == "\\":
-            command = re.compile(r"\\([A-Za-z]+|\{)").match(self.text, self.at)
+            command = _COMMAND_NAME.match(self.text, self.at)
             known = (FUNCTIONS, _SYMBOLS, _STRUCTURES, "{")
             return bool(command) and any(command[1] in names for names in known)
         if _JOIN.match(self.text, self.at):
@@ -884,7 +888,7 @@ class Parser:
             name += "'" * (prime[0].count("prime") + prime[0].count("'"))
         if value := self.take(_VALUE_AT):
             name += value[0]  # I(0) is a value of the function I, no product
-        elif name.rstrip("'") in ("f", "g") and self.text.startswith("(", self.at):
+        elif name.rstrip("'") in UNKNOWN_FUNCTIONS and self.text.startswith("(", self.at):
             return ("call", name, self.deeper(self.bracket))
         return ("sym", name)
 
@@ -930,7 +934,7 @@ class Parser:
 
     def at_function(self) -> bool:
         self.skip()
-        name = re.compile(r"\\?([A-Za-z]+)").match(self.text, self.at)
+        name = _FUNCTION_NAME.match(self.text, self.at)
         return bool(name) and name[1] in FUNCTIONS
 
     def matrix(self):
@@ -955,7 +959,8 @@ class Parser:
 
 
 ONE = Fraction(1)
-REALS = ("group", "()", ("*", -ONE, INFINITY), INFINITY)
+MINUS_INFINITY = ("*", -ONE, INFINITY)
+REALS = ("group", "()", MINUS_INFINITY, INFINITY)
 
 
 def _integer(digits: str) -> int:
@@ -1369,18 +1374,18 @@ class Comparison:
             self.why = "exact rational values"
             return x == y
         self.why = "numerical values"
-        for rational in (v for v in (x, y) if isinstance(v, Fraction)):
-            if _digits(rational) > 6:  # a rounding of the other, at best
-                return False
+        if any(isinstance(v, Fraction) and _digits(v) > 6 for v in (x, y)):
+            return False  # a rounding of the other, at best
         return _close(x, y, 1e-12)
 
     def values(self, a, b):
         """Pairs of values at the points where both have one."""
         functions = _functions(a) | _functions(b)
         whole = bool(functions & {"floor", "ceil", "factorial", "binom"})
-        for k in range(2 * len(SCALES) if whole else len(SCALES)):  # n! needs n >= 0
+        points = list(zip(SCALES, PRIMES, strict=True)) * (2 if whole else 1)  # n! needs n >= 0
+        for k, (scale, prime) in enumerate(points):
 
-            def point(name, k=k, scale=SCALES[k % 8], prime=PRIMES[k % 8]):
+            def point(name, k=k, scale=scale, prime=prime):
                 draw = _draw(f"{name} {k} {self.salt}")
                 if whole and name in COUNTERS:
                     return Fraction(draw % (9 if k % 2 else 60) + 1)
@@ -1408,7 +1413,7 @@ class Comparison:
         name, children = (node[1], node[2:]) if kind == "call" else (kind, node[1:])
         if self.work > MAX_WORK:
             raise Exhausted
-        if kind == "call" and name.rstrip("'") in ("f", "g") and point is not None:
+        if kind == "call" and name.rstrip("'") in UNKNOWN_FUNCTIONS and point is not None:
             argument = self.value(children[0], point)
             exact = isinstance(argument, Fraction)
             return point(f"{name}({argument if exact else format(argument, '.6g')})")
@@ -1508,7 +1513,7 @@ def _is_root(node) -> bool:
 
 def _letters(node) -> set:
     symbols = {n[1] for n in _walk(node) if n[0] == "sym" and len(n) == 2}
-    symbols |= {n[1] for n in _walk(node) if n[0] == "call" and n[1].rstrip("'") in ("f", "g")}
+    symbols |= {name for name in _functions(node) if name.rstrip("'") in UNKNOWN_FUNCTIONS}
     return symbols - CONSTANTS.keys() - {"\\infty"}
 
 
@@ -1520,7 +1525,7 @@ def _infinite(node) -> int:
     """+1 or -1 for plus or minus infinity, else 0."""
     if node == INFINITY or node == ("*", ONE, INFINITY):
         return 1
-    return -1 if node == ("*", -ONE, INFINITY) else 0
+    return -1 if node == MINUS_INFINITY else 0
 
 
 def _unknown(relation):
@@ -1539,7 +1544,7 @@ def _solutions(relation):
     if unknown is None or not {"<", "<=", "!="}.issuperset(operators):
         return None
     ends = [t for t in terms if t != unknown]
-    low, high = ("*", -ONE, INFINITY), INFINITY
+    low, high = MINUS_INFINITY, INFINITY
     if operators == ("!=",):
         return ("set", ("group", "()", low, ends[0]), ("group", "()", ends[0], high))
     closed = [operator.endswith("=") for operator in operators]
