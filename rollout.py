@@ -11,8 +11,9 @@ of the *whole* distribution at the sampling temperature, even where top-k or top
 Try changing first: `top_k` (1 is greedy: all G responses agree, no group is ever informative), or
 drop rows at every finish instead of at every halving and time it.
 
-One departure from the usual loop: each row of each step gets its own uniform number, dropped or
-not, so which tokens a row says never depends on when its neighbours finish.
+One departure from the usual loop: the uniform numbers behind all tokens are drawn beforehand, so
+that which tokens a row says never depends on when its neighbours finish, nor on how many processes
+share the rows.
 """
 
 from collections.abc import Sequence
@@ -63,18 +64,21 @@ def generate(
     top_p: float = 1.0,
     stop_ids: Sequence[int],
     generator: torch.Generator,
+    part: slice = slice(None),
 ) -> Group:
     """Sample n responses to one prompt, prefilling it once.
 
-    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.  Raises
-    ValueError on an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
+    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.  `part` makes
+    only these of the n rows, the same as they are in the whole.  Raises ValueError on an empty
+    prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
     """
     prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
+    pick = _Sampler(n, max_new_tokens, temperature, top_k, top_p, generator, part)
     cache = _new_cache(model, rows=1, max_len=prompt.shape[1] + max_new_tokens)
     logits = model(prompt, cache, last_only=True)[:, -1]  # (1, V)
-    pick = _Sampler(temperature, top_k, top_p, generator, model.device)
-    cache, logits = cache.expand(n), logits.expand(n, -1)  # (n, V)
-    return _decode(model, cache, logits, prompt.expand(n, -1), pick, stop_ids, max_new_tokens)
+    rows = pick.rows
+    cache, logits = cache.expand(rows), logits.expand(rows, -1)  # (rows, V)
+    return _decode(model, cache, logits, prompt.expand(rows, -1), pick, stop_ids)
 
 
 @torch.no_grad()
@@ -98,15 +102,13 @@ def generate_batch(
     start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
     cache = _new_cache(model, B, P + max_new_tokens, start if start.any() else None)
     logits = model(padded, cache, last_only=True)[:, -1]  # (B, V)
-    pick = _Sampler(temperature, top_k, top_p, generator, model.device)
-    return _decode(model, cache, logits, padded, pick, stop_ids, max_new_tokens)
+    pick = _Sampler(B, max_new_tokens, temperature, top_k, top_p, generator)
+    return _decode(model, cache, logits, padded, pick, stop_ids)
 
 
-def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Group:
+def _decode(model, cache, logits, prompt, pick, stop_ids) -> Group:
     """From the logits after the prompt to n finished rows: one token a live row and step."""
-    n, P = prompt.shape
-    if n < 1 or max_new_tokens < 1:
-        raise ValueError(f"n and max_new_tokens must be at least 1, not {n} and {max_new_tokens}")
+    (n, P), max_new_tokens = prompt.shape, pick.max_new_tokens
     check_stop_ids(stop_ids, model.config.vocab_size)
     stops = torch.tensor(list(stop_ids), dtype=torch.long, device=prompt.device)
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
@@ -118,7 +120,7 @@ def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Gro
     )  # (live,) which row of the output each cache row is
 
     for t in range(max_new_tokens):
-        token, logprob = pick(logits, rows, n)  # (live,) each
+        token, logprob = pick(logits, rows, t)  # (live,) each
         tokens[rows, t], logprobs[rows, t] = token, logprob
         ended = rows[torch.isin(token, stops)]
         lengths[ended] = lengths[ended].clamp(max=t + 1)  # the first stop counts, not a later one
@@ -147,18 +149,29 @@ def _decode(model, cache, logits, prompt, pick, stop_ids, max_new_tokens) -> Gro
 
 
 class _Sampler:
-    """Picks the next token of each live row, with its log-probability at the temperature."""
+    """Picks token t of each live row, with its log-probability at the temperature."""
 
-    def __init__(self, temperature, top_k, top_p, generator, device):
+    def __init__(
+        self, n, max_new_tokens, temperature, top_k, top_p, generator, part: slice = slice(None)
+    ):
+        if n < 1 or max_new_tokens < 1:
+            raise ValueError(
+                f"n and max_new_tokens must be at least 1, not {n} and {max_new_tokens}"
+            )
         if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
             raise ValueError(
                 f"need temperature >= 0, top_k >= 0 and 0 < top_p <= 1, "
                 f"not {temperature}, {top_k} and {top_p}"
             )
+        self.max_new_tokens = max_new_tokens
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self.generator, self.device = generator, device
+        self.rows = len(range(n)[part])
+        if temperature:  # greedy draws nothing
+            kind = {"dtype": torch.float64, "device": generator.device}
+            u = torch.rand(max_new_tokens, n, generator=generator, **kind)
+            self.u = u[:, part]  # (T_new, rows)
 
-    def __call__(self, logits: Tensor, rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, logits: Tensor, rows: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """(live, V) logits -> tokens (live,) and log-probabilities (live,)."""
         scaled = logits.float() / (self.temperature or 1.0)  # bf16 is too coarse for a log-softmax
         logp = scaled.log_softmax(dim=-1)  # (live, V)
@@ -167,9 +180,8 @@ class _Sampler:
         else:
             # inverse transform: the first token whose cumulative probability exceeds u
             cdf = self.truncate(logp).exp().cumsum(dim=-1, dtype=torch.float64)  # (live, V)
-            # one number for each of the n rows, live or not, so that dropping rows changes no token
-            u = torch.rand(n, dtype=torch.float64, device=self.device, generator=self.generator)
-            token = torch.searchsorted(cdf, u[rows, None] * cdf[:, -1:], right=True)[:, 0]
+            u = self.u[t, rows, None] * cdf[:, -1:]  # (live, 1)
+            token = torch.searchsorted(cdf, u, right=True)[:, 0]
             token = token.clamp(max=logits.shape[-1] - 1)  # beyond the end where logits are NaN
         return token, logp.gather(1, token[:, None])[:, 0]
 

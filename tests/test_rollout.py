@@ -43,8 +43,8 @@ def test_frequencies_are_those_of_the_softmax(temperature, top_k, top_p):
     """Chi-square over 20,000 draws at the 1e-4 level; a token outside the cut is never drawn."""
     draws = 20_000
     logits = torch.randn(12, generator=seeded(7))
-    pick = _Sampler(temperature, top_k, top_p, seeded(8), torch.device("cpu"))
-    tokens, _ = pick(logits.expand(draws, -1), torch.arange(draws), draws)
+    pick = _Sampler(draws, 1, temperature, top_k, top_p, seeded(8))
+    tokens, _ = pick(logits.expand(draws, -1), torch.arange(draws), 0)
     counts = tokens.bincount(minlength=12).double()
     expected = draws * truncated_softmax(logits, temperature, top_k, top_p).double()
     assert counts[expected == 0].sum() == 0
@@ -105,6 +105,18 @@ def test_dropping_finished_rows_changes_no_token(tiny):
         atol=1e-5,
         rtol=0,
     )
+
+
+def test_a_part_of_the_rows_is_as_in_the_whole(tiny):
+    """What lets several processes share a group; and the next group begins alike for all."""
+    whole, stream = sample(tiny, n=6, max_new_tokens=40), seeded()
+    part = sample(tiny, n=6, max_new_tokens=40, generator=stream, part=slice(2, 5))
+    used = part.tokens.shape[1]
+    assert part.tokens.tolist() == whole.tokens[2:5, :used].tolist()
+    assert part.lengths.tolist() == whole.lengths[2:5].tolist()
+    after_whole = seeded()
+    sample(tiny, n=6, max_new_tokens=40, generator=after_whole)
+    assert torch.rand(1, generator=stream) == torch.rand(1, generator=after_whole)
 
 
 def test_the_rows_of_a_group_differ_from_the_first_token_on(tiny):
