@@ -13,7 +13,7 @@ is written aside, forced to the disk and moved into place in one step, and the o
 Where it stands: around the loop of `train.py`, every `checkpoint_every` steps.  Nothing in a
 checkpoint can run code: safetensors and JSON only.
 
-Try changing first: leave the state of one random stream out of `train.State`, and see which test
+Try changing first: leave the state of one random stream out of `record.State`, and see which test
 notices.
 """
 

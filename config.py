@@ -53,10 +53,14 @@ def key(default, explanation: str, least=None, most=None, above=None, resumable=
 class DataConfig:
     pool: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to train on")
     heldout: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to evaluate on")
-    pool_size: int = key(
-        80, "problems in the pool; of a file the first so many, 0 for all", least=0
+    pool_size: int = key(80, "problems in the pool; 0 for all of a file", least=0)
+    pool_choice: Literal["first", "random"] = key(
+        "first", "which problems of a file pool_size leaves; 'random' by the seed"
     )
-    heldout_size: int = key(200, "held-out problems, counted the same way", least=0)
+    heldout_size: int = key(200, "held-out problems; of a file the first so many", least=0)
+    max_prompt_tokens: int = key(
+        0, "longer problems are left out of the pool; 0: no limit", least=0
+    )
     template: str = key(
         "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
     )
@@ -121,6 +125,14 @@ class UpdateConfig:
     micro_batch: int = key(
         0, "rows a backward pass, 0 for a whole group; saves memory only", least=0
     )
+    recompute: bool = key(
+        False, "layers computed again on the way back: less memory, a third more work",
+        resumable=True,
+    )  # fmt: skip
+    offload: bool = key(
+        False, "AdamW's two moments wait in CPU memory: 8 bytes a weight less on the GPU",
+        resumable=True,
+    )  # fmt: skip
     clip_low: float = key(0.2, "the ratio is clipped at 1 - this", least=0, most=1)
     clip_high: float = key(0.28, "and at 1 + this (DAPO sets it higher)", least=0)
     aggregate: Literal["token", "sequence", "constant"] = key(
@@ -146,6 +158,14 @@ class Config:
     eval_every: int = key(80, "rollouts between evaluations", least=1, resumable=True)
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
+    precision: Literal["float32", "bfloat16"] = key(
+        "float32", "arithmetic within the model; the weights themselves stay float32"
+    )
+    shard: bool = key(
+        False,
+        "under torchrun: split weights, gradients and AdamW's state over the processes (FSDP2)",
+        resumable=True,
+    )  # fmt: skip
     threads: int = key(1, "CPU threads; more than one slows a tiny model", least=1, most=1024)
     data: DataConfig = key(DataConfig, "problems and prompts")
     selector: SelectorConfig = key(SelectorConfig, "which problem to roll out")
@@ -154,6 +174,8 @@ class Config:
 
     def __post_init__(self):
         check(self)
+        if self.shard and self.update.offload:
+            raise ConfigError("update.offload: AdamW's state is already split by shard; choose one")
 
 
 # --------------------------------------------------------------------------- validation

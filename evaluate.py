@@ -35,7 +35,7 @@ from config import Config, ConfigError, build
 from data import DataError, Problem, arithmetic_problems, load_jsonl
 from model import CheckpointError
 from policy import Policy
-from train import stream_seed
+from record import stream_seed
 from verifier import verify
 
 BENCHMARKS = {
@@ -80,7 +80,7 @@ def evaluate(policy: Policy, problems: list[Problem], k: int, seed: int, batch: 
     or another size of batch, changes none of them.
     """
     for problem, text in policy.greedy(problems, batch):
-        stream = torch.Generator(policy.model.device)
+        stream = torch.Generator(policy.device)
         stream.manual_seed(stream_seed(seed, problem.text))
         sampled = policy.texts(policy.rollout(problem, k, stream)) if k else []
         yield {

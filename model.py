@@ -21,6 +21,7 @@ vocabulary, S keys in sight (cached and new).
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 
 FAMILIES = ("qwen2", "qwen3", "llama")
 
@@ -224,7 +226,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        # under autocast queries and keys come in low precision: normalised in the weight's
+        return F.rms_norm(x.type_as(self.weight), self.weight.shape, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -293,7 +296,14 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal language model; `hf_config` is its `config.json`, kept to be saved again."""
+    """A causal language model; `hf_config` is its `config.json`, kept to be saved again.
+
+    `low_precision` names the type of `autocast`, and `recompute` gives up the layers' activations
+    to compute them again on the way back (arXiv 1604.06174); both are off unless set.
+    """
+
+    low_precision: torch.dtype | None = None
+    recompute = False
 
     def __init__(self, hf_config: dict, source: str = "config.json"):
         super().__init__()
@@ -318,41 +328,61 @@ class Transformer(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.model["embed_tokens"].weight.dtype
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None, last_only=False) -> Tensor:
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Of queries, keys and values, and so of a cache."""
+        return self.low_precision or self.dtype
+
+    def autocast(self):
+        """Within, products of matrices are in `low_precision`; weights and sums of layers are not.
+
+        An update of 1e-6 is lost on a weight in bfloat16: so the weights stay float32 ("master
+        weights", arXiv 1710.03740).
+        """
+        return torch.autocast(
+            self.device.type, self.low_precision, enabled=self.low_precision is not None
+        )
+
+    def forward(
+        self, tokens: Tensor, cache: KVCache | None = None, last_only=False, logits=True
+    ) -> Tensor:
         """Logits of the next token, (B, T) -> (B, T, V); with `last_only` just the last, (B, 1, V).
 
-        With a cache the tokens stand after those already in it, and are added to it.
+        With a cache the tokens stand after those already in it, and are added to it.  Without
+        `logits` what the head reads, (B, T, C): for losses that never hold all the logits.
         """
-        h = self.hidden(tokens, cache)
-        return self.head(h[:, -1:] if last_only else h)
-
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What the head reads, (B, T) -> (B, T, C): for losses that never hold all the logits."""
         T = tokens.shape[1]
         positions, mask = _positions_and_mask(T, cache, tokens.device)
         angles = positions[..., None] * self.frequencies  # (T, D/2), or (B, 1, T, D/2) when padded
         angles = torch.cat((angles, angles), dim=-1)  # (..., T, D)
         cos, sin = angles.cos(), angles.sin()
         x = self.model["embed_tokens"](tokens)  # (B, T, C)
+        again = self.recompute and torch.is_grad_enabled()
         for layer, block in enumerate(self.model["layers"]):
-            x = block(x, cos, sin, mask, cache, layer)
+            step = partial(recomputed, block, use_reentrant=False) if again else block
+            x = step(x, cos, sin, mask, cache, layer)
         if cache is not None:
             cache.length += T
-        return self.model["norm"](x)
+        h = self.model["norm"](x[:, -1:] if last_only else x)
+        return self.head(h) if logits else h
 
     def head(self, h: Tensor) -> Tensor:
         """Logits from hidden states, (..., C) -> (..., V)."""
         weight = self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
         return F.linear(h, weight)
 
-    def save(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`, which transformers loads as they are."""
+    def save(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors`, which transformers loads as they are.
+
+        `weights` are given where this process holds only a shard of them.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hf = {key: value for key, value in self.hf_config.items() if key != "torch_dtype"}
         hf["dtype"] = str(self.dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(hf, indent=2) + "\n")
-        weights = {name: w.detach().cpu().contiguous() for name, w in self.state_dict().items()}
+        weights = weights or self.state_dict()
+        weights = {name: w.detach().cpu().contiguous() for name, w in weights.items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -10,14 +10,17 @@ Try changing first: `rewards`.  Subtract a little for every token, and watch the
 """
 
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+import parallel
 from config import Config, ConfigError
 from data import DataError, Problem, load_tokenizer, prompt_ids
-from model import find_folder, load, read_json
+from model import Transformer, find_folder, load, read_json
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
 
@@ -30,7 +33,8 @@ class Policy:
     def __init__(self, cfg: Config):
         self.cfg = cfg
         self.folder = find_folder(cfg.model)
-        self.model = load(self.folder, pick_device(cfg.device))
+        self.device = pick_device(cfg.device)
+        self.model = self.load()
         self.tokenizer = load_tokenizer(self.folder)
         stop_ids = cfg.rollout.stop_ids or checkpoint_stop_ids(self.folder, self.tokenizer)
         try:
@@ -38,6 +42,18 @@ class Policy:
         except ValueError as error:
             raise ConfigError(f"rollout.stop_ids: {error}") from error
         self.limits = {"max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stop_ids}
+
+    def load(self) -> Transformer:
+        """The starting checkpoint, on the device and in the precision of the configuration."""
+        cfg = self.cfg
+        sharded = cfg.shard and parallel.world() > 1
+        model = load(self.folder, "cpu" if sharded else self.device)
+        model.recompute = cfg.update.recompute
+        if cfg.precision == "bfloat16":
+            model.low_precision = torch.bfloat16
+        if sharded:
+            parallel.shard(model, self.device)
+        return model
 
     def prompt(self, problem: Problem) -> list[int]:
         """The prompt's tokens; `DataError` where there are none or the model does not know one."""
@@ -50,12 +66,14 @@ class Policy:
         return ids
 
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
-        """n responses to one problem."""
+        """n responses to one problem, of which each process samples its share."""
         r = self.cfg.rollout
-        return generate(
-            self.model, self.prompt(problem), n, generator=generator,
-            temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
-        )  # fmt: skip
+        with parallel.unsharded(self.model):
+            part = generate(
+                self.model, self.prompt(problem), n, generator=generator, part=parallel.share(n),
+                temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
+            )  # fmt: skip
+        return parallel.whole_group(part)
 
     def texts(self, group: Group) -> list[str]:
         """The responses as the verifier reads them, with the words put into the model's mouth."""
@@ -78,7 +96,7 @@ class Policy:
 
     def greedy(self, problems: list[Problem], batch: int):
         """(problem, its likeliest response) of each, so many problems at a time."""
-        unused = torch.Generator(self.model.device)  # greedy draws nothing
+        unused = torch.Generator(self.device)  # greedy draws nothing
         for first in range(0, len(problems), batch):
             some = problems[first : first + batch]
             group = generate_batch(
@@ -89,19 +107,22 @@ class Policy:
 
     def evaluate(self, problems: list[Problem], clock) -> dict:
         """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
+        mine = problems[parallel.rank() :: parallel.world()]
+        with clock("evaluate"), parallel.unsharded(self.model):
+            judged = [(p.kind, verify(t, p.answer)) for p, t in self.greedy(mine, EVALUATION_ROWS)]
+            of_all = parallel.gather(judged)
         right: dict[str, list[bool]] = {}
-        with clock("evaluate"):
-            for problem, text in self.greedy(problems, EVALUATION_ROWS):
-                right.setdefault(problem.kind, []).append(verify(text, problem.answer))
+        for kind, ok in chain(*of_all):
+            right.setdefault(kind, []).append(ok)
         by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
         return {
             "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),
             "accuracy_by_kind": by_kind,
         }
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """The trained weights beside the files of the checkpoint that say how to use them."""
-        self.model.save(folder)
+        self.model.save(folder, weights)
         self.tokenizer.save_pretrained(folder)
         if (self.folder / "generation_config.json").exists():
             shutil.copy(self.folder / "generation_config.json", folder)
@@ -124,6 +145,8 @@ def pick_device(name: str) -> torch.device:
     """The device of that name, or the best one; `ConfigError` where this machine has it not."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and parallel.world() > 1:
+        name = f"cuda:{parallel.local_rank()}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

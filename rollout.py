@@ -20,9 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model import KVCache, Transformer
+
+ROWS = ("tokens", "lengths", "logprobs", "finished")  # the tensors of a `Group`
 
 
 @dataclass
@@ -51,6 +54,27 @@ class Group:
         """-mean log p of the sampled tokens, in nats: a free estimate of the entropy."""
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
 
+    def to(self, device) -> "Group":
+        """The same on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ROWS}
+        return Group(prompt_len=self.prompt_len, **moved)
+
+
+def join(parts: Sequence[Group]) -> Group:
+    """One group of the rows of several that answer the same prompt."""
+    longest = max(part.logprobs.shape[1] for part in parts)
+
+    def rows(name: str) -> Tensor:
+        pieces = [getattr(part, name) for part in parts]
+        if pieces[0].dim() == 2:  # tokens and logprobs: zeros after the end
+            pieces = [
+                F.pad(piece, (0, longest - part.logprobs.shape[1]))
+                for piece, part in zip(pieces, parts, strict=True)
+            ]
+        return torch.cat(pieces)
+
+    return Group(prompt_len=parts[0].prompt_len, **{name: rows(name) for name in ROWS})
+
 
 @torch.no_grad()
 def generate(
@@ -75,10 +99,11 @@ def generate(
     prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
     pick = _Sampler(n, max_new_tokens, temperature, top_k, top_p, generator, part)
     cache = _new_cache(model, rows=1, max_len=prompt.shape[1] + max_new_tokens)
-    logits = model(prompt, cache, last_only=True)[:, -1]  # (1, V)
-    rows = pick.rows
-    cache, logits = cache.expand(rows), logits.expand(rows, -1)  # (rows, V)
-    return _decode(model, cache, logits, prompt.expand(rows, -1), pick, stop_ids)
+    with model.autocast():
+        logits = model(prompt, cache, last_only=True)[:, -1]  # (1, V)
+        rows = pick.rows
+        cache, logits = cache.expand(rows), logits.expand(rows, -1)  # (rows, V)
+        return _decode(model, cache, logits, prompt.expand(rows, -1), pick, stop_ids)
 
 
 @torch.no_grad()
@@ -101,9 +126,10 @@ def generate_batch(
     B, P = padded.shape
     start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
     cache = _new_cache(model, B, P + max_new_tokens, start if start.any() else None)
-    logits = model(padded, cache, last_only=True)[:, -1]  # (B, V)
     pick = _Sampler(B, max_new_tokens, temperature, top_k, top_p, generator)
-    return _decode(model, cache, logits, padded, pick, stop_ids)
+    with model.autocast():
+        logits = model(padded, cache, last_only=True)[:, -1]  # (B, V)
+        return _decode(model, cache, logits, padded, pick, stop_ids)
 
 
 def _decode(model, cache, logits, prompt, pick, stop_ids) -> Group:
@@ -214,4 +240,6 @@ def _prompt_tensor(prompts: Sequence[Sequence[int]], model: Transformer) -> Tens
 
 
 def _new_cache(model: Transformer, rows: int, max_len: int, start: Tensor | None = None) -> KVCache:
-    return KVCache(model.config, rows, max_len, device=model.device, dtype=model.dtype, start=start)
+    return KVCache(
+        model.config, rows, max_len, device=model.device, dtype=model.compute_dtype, start=start
+    )

@@ -27,12 +27,9 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import sys
-import time
-import zlib
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -42,10 +39,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recomputed
-from tqdm import tqdm
 
 import checkpoint
 import curve
+import memory
+import parallel
 from config import (
     Config,
     ConfigError,
@@ -54,15 +52,12 @@ from config import (
     all_keys,
     differences,
     read_config,
-    selectors,
 )
 from data import DataError, Problem, arithmetic_problems, load_jsonl
-from model import CheckpointError, Transformer, load, read_json
+from model import CheckpointError, Transformer, read_json
 from policy import Policy
+from record import Log, State, TrainingError, stream_seed
 from rollout import Group
-
-LOGITS_AT_ONCE = 2**24  # entries of the (G, chunk, V) tensor in the loss: 64 MB in float32
-BAD_UPDATES = 5  # not finite, one after the other: then training stops
 
 # --------------------------------------------------------------------------- GRPO
 
@@ -149,19 +144,20 @@ def token_logprobs(
     In float32, and for a few positions at a time whose logits are computed again on the way back,
     so that the (G, T, V) tensor never exists.
     """
-    # the state at column t predicts the token at t + 1: the first response token comes from P - 1
-    states = model.hidden(tokens[:, :-1])[:, prompt_len - 1 :]  # (G, L, C), L = T - P
-    targets = tokens[:, prompt_len:]  # (G, L)
+    targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
     def logprobs(states: Tensor, targets: Tensor) -> Tensor:
         logits = model.head(states).float() / temperature  # (G, chunk, V)
         return logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]  # (G, chunk)
 
-    chunk = max(1, LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
-    pieces = [
-        recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
-        for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
-    ]
+    chunk = max(1, memory.LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
+    with model.autocast():
+        # column t predicts the token at t + 1: the first response token comes from P - 1
+        states = model(tokens[:, :-1], logits=False)[:, prompt_len - 1 :]  # (G, L, C)
+        pieces = [
+            recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
+            for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
+        ]
     return torch.cat(pieces, dim=1)
 
 
@@ -182,12 +178,12 @@ def update_policy(
     )  # (sum G, limit)
     size = cfg.micro_batch or rollout.group_size
     for _ in range(cfg.updates_per_group):
-        optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
         for group, A, weight in zip(
             groups, advantages, weights.split(rollout.group_size), strict=True
         ):
-            for rows in torch.arange(len(A), device=model.device).split(size):
+            mine = torch.arange(len(A), device=A.device)[parallel.share(len(A))]
+            for rows in mine.split(size):
                 score = partial(
                     token_logprobs,
                     tokens=group.tokens[rows],
@@ -204,23 +200,33 @@ def update_policy(
                 loss.backward()
                 for name, value in {"loss": loss.item(), **stats}.items():
                     totals[name] = totals.get(name, 0.0) + value
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.grad_clip).item()
-        if not (math.isfinite(norm) and math.isfinite(totals["loss"])):
-            return {**totals, "grad_norm": norm, "skipped": True}  # one NaN would spoil all weights
-        optimizer.step()
+        parallel.sum_gradients(model)
+        totals = parallel.sum_over_processes(totals)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.grad_clip)
+        norm = parallel.whole(norm).item()
+        finite = math.isfinite(norm) and math.isfinite(totals["loss"])
+        if finite:  # one NaN would spoil all weights
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)  # room for the next rollouts
+        if not finite:
+            return {**totals, "grad_norm": norm, "skipped": True}
     return {**totals, "grad_norm": norm}
 
 
 # --------------------------------------------------------------------------- the loop
 
 
-def train(cfg: Config, policy: Policy, pool, heldout, state: "State", log: "Log", stop) -> None:
-    """The algorithm box above, line by line, until the steps or the rollouts are spent."""
+def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, stop) -> int:
+    """The algorithm box above, line by line, until the steps or the rollouts are spent.
+
+    Returns the number of the signal that stopped it before, or 0.
+    """
     model, selector, clock, G = policy.model, state.selector, log.clock, cfg.rollout.group_size
-    reference = load(policy.folder, model.device) if cfg.update.kl_coef > 0 else None
+    reference = policy.load() if cfg.update.kl_coef > 0 else None
     M = min(cfg.selector.candidates, len(pool))
 
-    while state.step < log.n_steps and not stop.asked:
+    asked = 0  # a signal that reached any process ends the loop of all
+    while state.step < log.n_steps and not (asked := max(parallel.gather(stop.asked))):
         candidates = state.candidate_stream.choice(len(pool), M, replace=False)  # (M,)
         offer = describe(selector, candidates)
         chosen = selector.choose(candidates)  # one index; all of them for the full batch
@@ -251,70 +257,9 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: "State", log: "Log"
         log.write(state.step, offer, chosen, picks, rewards, groups, stats, result)
         if "skipped" in stats:
             log.skipped_update(state.step, picks, [policy.texts(g) for g in groups], rewards, stats)
-        if state.step % cfg.checkpoint_every == 0 or stop.asked:
+        if state.step % cfg.checkpoint_every == 0:
             state.save()
-
-
-class State:
-    """All that changes while training, and so all that a checkpoint has to hold."""
-
-    def __init__(self, cfg: Config, policy: Policy, n_problems: int, fixed: dict, log: "Log"):
-        self.model, self.log = policy.model, log
-        self.fixed = fixed  # what must be the same for the run to go on
-        self.step = 0
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
-            weight_decay=cfg.update.weight_decay,
-        )  # fmt: skip
-        self.selector = selectors.SELECTORS[cfg.selector.name](
-            n_problems, cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
-            seed=stream_seed(cfg.seed, "selector"),
-        )  # fmt: skip
-        self.candidate_stream = np.random.default_rng(stream_seed(cfg.seed, "candidates"))
-        device = self.model.device
-        self.rollout_stream = torch.Generator(device).manual_seed(stream_seed(cfg.seed, "rollouts"))
-
-    def save(self) -> None:
-        """Write a checkpoint into the run's folder."""
-        tensors = {f"model.{name}": w for name, w in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value
-        tensors["rollout_stream"] = self.rollout_stream.get_state()
-        values = {
-            "step": self.step, "fixed": self.fixed, "selector": self.selector.state_dict(),
-            "candidate_stream": self.candidate_stream.bit_generator.state,
-            "log": self.log.state_dict(),
-        }  # fmt: skip
-        checkpoint.save(self.log.out, tensors, values)
-
-    def restore(self, which: str) -> None:
-        """Go on from a checkpoint of the run; `CheckpointError` where it is not of this run."""
-        tensors, values = checkpoint.load(self.log.out, which)
-        for name, value in self.fixed.items():
-            if values["fixed"].get(name) != value:
-                raise CheckpointError(f"{self.log.out}: {name} changed since the run began")
-        self.model.load_state_dict(
-            {n.removeprefix("model."): w for n, w in tensors.items() if n.startswith("model.")}
-        )
-        for name, parameter in self.model.named_parameters():
-            prefix = f"optimizer.{name}."
-            slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
-            if slots:  # the count of steps stays on the CPU, as AdamW made it
-                self.optimizer.state[parameter] = {
-                    slot: value if slot == "step" else value.to(parameter.device)
-                    for slot, value in slots.items()
-                }
-        self.rollout_stream.set_state(tensors["rollout_stream"])
-        self.selector.load_state_dict(values["selector"])
-        self.candidate_stream.bit_generator.state = values["candidate_stream"]
-        self.step = values["step"]
-        self.log.load_state_dict(values["log"])
-
-
-def stream_seed(seed: int, name: str) -> int:
-    """The seed of a named random stream: streams never disturb each other."""
-    return int(np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)[0])
+    return asked
 
 
 def describe(selector, candidates) -> dict:
@@ -336,6 +281,9 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
             rng = np.random.default_rng(stream_seed(cfg.seed, which))
             return arithmetic_problems(size, rng, heldout=which == "heldout")
         problems = load_jsonl(source)
+        if which == "pool" and cfg.data.pool_choice == "random":
+            rng = np.random.default_rng(stream_seed(cfg.seed, which))
+            problems = [problems[i] for i in rng.permutation(len(problems))]
         return problems[: size or len(problems)]
 
     pool, heldout = read("pool"), read("heldout")
@@ -348,146 +296,6 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
             f"{len(pool) - len(rest)} problems of the pool are also held out: left out of the pool"
         )
     return rest, heldout
-
-
-# --------------------------------------------------------------------------- the record of a run
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message is one line and says what remains."""
-
-
-class Log:
-    """Counts what a run costs, times its parts, writes `metrics.jsonl`, moves the progress bar."""
-
-    COUNTS = (
-        "rollouts", "tokens", "updates", "informative", "evaluated_at", "group_size", "bad_updates",
-        "before", "last", "seconds", "written",
-    )  # fmt: skip
-
-    def __init__(self, out: Path, n_steps: int, pool: list[Problem]):
-        self.out, self.n_steps, self.pool = out, n_steps, pool
-        self.before: dict = {}  # the evaluation before the first step, and the last one
-        self.last: dict = {}
-        self.rollouts = self.tokens = self.updates = self.informative = self.evaluated_at = 0
-        self.group_size = self.bad_updates = 0  # the latter: one after the other
-        self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0, "total": 0.0}
-        self.written = dict(self.seconds)  # what earlier lines have told of
-        self.since = time.perf_counter()  # when "total" was last brought up to date
-        self.file = (out / "metrics.jsonl").open("ab")
-        self.bar = tqdm(disable=True)  # until the first step
-
-    def show(self, step: int) -> None:
-        self.bar = tqdm(
-            total=self.n_steps, initial=step, desc="training", mininterval=0.2, dynamic_ncols=True
-        )
-
-    def state_dict(self) -> dict:
-        """The counts, and how long the record is: later lines are cut off when going on."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.count_total()
-        return {"bytes": self.file.tell(), **{name: getattr(self, name) for name in self.COUNTS}}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Count on from a checkpoint, and cut back the record to it: no step stands there twice."""
-        if self.file.tell() < state["bytes"]:
-            raise CheckpointError(f"{self.out / 'metrics.jsonl'}: shorter than at the checkpoint")
-        self.file.truncate(state["bytes"])
-        for name in self.COUNTS:
-            setattr(self, name, state[name])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.bar.close()
-        self.file.close()
-
-    @contextmanager
-    def clock(self, part: str):
-        start = time.perf_counter()
-        yield
-        self.seconds[part] += time.perf_counter() - start
-
-    def count(self, groups: list[Group], informative: list[int]) -> None:
-        self.group_size = len(groups[0].lengths)
-        self.rollouts += len(groups) * self.group_size
-        self.tokens += sum(int(g.lengths.sum()) for g in groups)
-        self.informative += len(informative)
-
-    def count_update(self, stats: dict, updates: int) -> None:
-        skipped = "skipped" in stats
-        self.updates += 0 if skipped else updates
-        self.bad_updates = self.bad_updates + 1 if skipped else 0
-
-    def count_total(self) -> None:
-        now = time.perf_counter()
-        self.seconds["total"] += now - self.since
-        self.since = now
-
-    def evaluation_due(self, every: int) -> bool:
-        """True once for each multiple of `every` rollouts that is passed."""
-        due = self.rollouts // every > self.evaluated_at // every
-        if due:
-            self.evaluated_at = self.rollouts
-        return due
-
-    def write(self, step, offer, chosen, picks, rewards, groups, stats, result) -> None:
-        """One line: what was on offer, what was chosen, what came of it, what it cost."""
-        self.count_total()
-        seconds = {part: self.seconds[part] - self.written[part] for part in self.seconds}
-        self.written = dict(self.seconds)
-        one = len(rewards) == 1 and not isinstance(chosen, list)
-        entry = {
-            "step": step, **offer, "chosen": chosen, "kind": [self.pool[i].kind for i in picks],
-            "rewards": rewards[0] if one else rewards, "rollouts": self.rollouts,
-            "tokens": self.tokens, "updates": self.updates, "informative_groups": self.informative,
-            "entropy": float(np.mean([g.entropy() for g in groups])), **stats, **result,
-            "seconds": seconds,
-        }  # fmt: skip
-        self.file.write((json.dumps(entry) + "\n").encode())
-        self.file.flush()
-        self.last = result or self.last
-        problem, right = self.pool[picks[0]].text, sum(rewards[0])
-        self.bar.set_postfix_str(
-            f"accuracy {self.last['accuracy']:.1%}, {self.rollouts} rollouts, "
-            f"{problem[:24]!r} {right:.0f}/{len(rewards[0])}",
-            refresh=False,
-        )
-        self.bar.update()
-
-    def skipped_update(self, step, picks, texts, rewards, stats) -> None:
-        """Keep the groups whose loss or gradient was not finite; the fifth in a row is the last."""
-        groups = [
-            {"step": step, "problem": self.pool[i].text, "responses": t, "rewards": r, **stats}
-            for i, t, r in zip(picks, texts, rewards, strict=True)
-        ]
-        file = self.out / "nonfinite.jsonl"
-        with file.open("a", encoding="utf-8") as opened:
-            opened.writelines(json.dumps(group) + "\n" for group in groups)
-        if self.bad_updates >= BAD_UPDATES:
-            raise TrainingError(
-                f"{BAD_UPDATES} updates in a row were not finite and were skipped; look at the "
-                f"groups in {file} or lower update.lr; the last checkpoint is whole"
-            )
-
-    def summary(self) -> dict:
-        """What `summary.json` holds."""
-        self.count_total()
-        return {
-            "accuracy_before": self.before["accuracy"],
-            "accuracy_after": self.last["accuracy"],
-            "accuracy_by_kind_before": self.before["accuracy_by_kind"],
-            "accuracy_by_kind_after": self.last["accuracy_by_kind"],
-            "steps": self.n_steps,
-            "updates": self.updates,
-            "rollouts": self.rollouts,
-            "tokens": self.tokens,
-            "informative_groups": self.informative,
-            "group_size": self.group_size,
-            "seconds": self.seconds,
-        }
 
 
 # --------------------------------------------------------------------------- the command
@@ -527,7 +335,7 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
     """
     if resume:
         check_same_run(cfg, out)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif parallel.rank() == 0 and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(
             f"{out}: already holds a run; go on with --resume, or name another with --out"
         )
@@ -535,54 +343,76 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
     print(f"loading {cfg.model}; the run will be in {out}", flush=True)
     pool, heldout = load_problems(cfg)
     policy = Policy(cfg)
-    for problem in pool + heldout:
-        policy.prompt(problem)  # what cannot be encoded ends here
+    pool = fitting_problems(cfg, policy, pool, heldout)
     n_steps = plan_steps(cfg, len(pool))
     fixed = fingerprints(policy.folder, pool, heldout)
+    parallel.gather(None)  # no process found anything wrong
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
     try:
         with (
-            checkpoint.only_process(out),
+            checkpoint.only_process(out) if parallel.rank() == 0 else nullcontext(),
             checkpoint.Stop() as stop,
             Log(out, n_steps, pool) as log,
         ):
             state = State(cfg, policy, len(pool), fixed, log)
             begin(cfg, policy, heldout, state, resume)
-            train(cfg, policy, pool, heldout, state, log, stop)
-            if stop.asked and state.step < n_steps:
-                print(f"stopped after step {state.step}, which is saved; add --resume to go on")
-                return 128 + stop.asked
+            asked = train(cfg, policy, pool, heldout, state, log, stop)
             state.save()
-            checkpoint.replace_folder(out / "model", policy.save)
-            summary = log.summary()
-            checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+            if asked:
+                print(f"stopped after step {state.step}, which is saved; add --resume to go on")
+                return 128 + asked
+            weights, summary = state.weights(), log.summary()
+            if parallel.rank() == 0:
+                checkpoint.replace_folder(out / "model", partial(policy.save, weights=weights))
+                checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+                print_summary(summary, out)
     except FloatingPointError as error:
         raise TrainingError(
             f"{error}: lower update.lr; the checkpoints in {out} are of earlier steps"
         ) from error
     except OSError as error:
         raise TrainingError(f"{error.filename or out}: {error.strerror or error}") from error
-    print_summary(summary, out)
     return 0
 
 
-def begin(cfg: Config, policy: Policy, heldout, state: "State", resume: str | None) -> None:
+def begin(cfg: Config, policy: Policy, heldout, state: State, resume: str | None) -> None:
     """Restore the checkpoint, or write the configuration and evaluate the policy as it came."""
     out, log = state.log.out, state.log
-    saved = any((out / name).exists() for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
-    if resume and saved:
-        state.restore(resume)
-    else:  # also where the process was killed before its first checkpoint
-        log.file.truncate(0)
-    config = json.dumps(asdict(cfg), indent=2) + "\n"
-    checkpoint.write_text(out / "config.json", config)
+    with parallel.first_process_first():
+        saved = any((out / name).exists() for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
+        if resume and saved:
+            state.restore(resume)
+        else:  # also where the process was killed before its first checkpoint
+            log.file.truncate(0)
+    if parallel.rank() == 0:
+        config = json.dumps(asdict(cfg), indent=2) + "\n"
+        checkpoint.write_text(out / "config.json", config)
     if not log.before:
         log.before = log.last = policy.evaluate(heldout, log.clock)
         state.save()
     log.show(state.step)
+
+
+def fitting_problems(cfg: Config, policy: Policy, pool: list, heldout: list) -> list[Problem]:
+    """The pool without prompts that are too long; what cannot be encoded ends here.
+
+    Says how much memory the longest will take.
+    """
+    lengths = [len(policy.prompt(problem)) for problem in pool + heldout][: len(pool)]
+    limit = cfg.data.max_prompt_tokens or max(lengths)
+    rest = [problem for problem, n in zip(pool, lengths, strict=True) if n <= limit]
+    if not rest:
+        raise ConfigError(f"data.max_prompt_tokens: the shortest prompt has {min(lengths)} tokens")
+    if len(rest) < len(pool):
+        print(f"{len(pool) - len(rest)} problems of the pool have longer prompts: left out")
+    n_weights = sum(parameter.numel() for parameter in policy.model.parameters())
+    longest = max(n for n in lengths if n <= limit)
+    parts = memory.predict(policy.model.config, n_weights, cfg, longest, parallel.world())
+    print(f"memory: {memory.describe(parts)}", flush=True)
+    return rest
 
 
 def check_same_run(cfg: Config, out: Path) -> None:
@@ -613,6 +443,11 @@ def plan_steps(cfg: Config, n_problems: int) -> int:
     groups = min(cfg.selector.candidates, n_problems) if full_batch else 1
     cost = groups * cfg.rollout.group_size
     allowed = min(cfg.steps, cfg.max_rollouts // cost) if cfg.max_rollouts else cfg.steps
+    if cfg.rollout.group_size % parallel.world():
+        raise ConfigError(
+            f"rollout.group_size: {cfg.rollout.group_size} responses cannot be shared out evenly "
+            f"over {parallel.world()} processes"
+        )
     if allowed == 0:
         raise ConfigError(f"max_rollouts: one step costs {cost} rollouts, not {cfg.max_rollouts}")
     return allowed
@@ -643,13 +478,18 @@ def print_summary(summary: dict, out: Path) -> None:
 def main(argv=None) -> int:
     """The command line; 0, or 2 after one line that says what is wrong with the input."""
     try:
-        return run(*read_arguments(argv))
+        arguments = read_arguments(argv)
+        parallel.start()
+        return run(*arguments)
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        process = f" (process {parallel.rank()})" if parallel.rank() else ""
+        print(f"error{process}: {error}", file=sys.stderr)
         return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
         print("interrupted before the first step", file=sys.stderr)
         return 130
+    finally:
+        parallel.end()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import random_model
 
-import train
+import memory
 from config import RolloutConfig, UpdateConfig
 from rollout import generate
 from train import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
@@ -159,7 +159,7 @@ def group(tiny):
 @pytest.mark.parametrize("logits_at_once", [1, 23 * 8 * 3, 2**24])
 def test_the_first_ratio_is_one(tiny, group, monkeypatch, logits_at_once):
     """Off by one in the shift, or another temperature than the sampler's, and it is not."""
-    monkeypatch.setattr(train, "LOGITS_AT_ONCE", logits_at_once)
+    monkeypatch.setattr(memory, "LOGITS_AT_ONCE", logits_at_once)
     logp = token_logprobs(tiny, group.tokens, group.prompt_len, 0.7)
     assert logp.shape == group.logprobs.shape
     ratio = ((logp - group.logprobs) * group.mask).exp()

@@ -1,0 +1,160 @@
+"""Several processes, one update: the rows of every group are shared out over the GPUs.
+
+What it teaches: data parallelism for RLVR in one sentence: sample your rows, tell everybody,
+differentiate your rows, add the gradients up.
+
+    torchrun --nproc-per-node 4 train.py --config configs/qwen2.5-math-1.5b.json
+
+Each of W processes samples G/W rows of the group (`share`) and receives the others (`whole_group`).
+From there on all know the same: rewards, advantages, what the selector remembers.  The weights of
+`train.token_weights` are those of the whole batch, so the gradients are *added* (`sum_gradients`),
+not averaged, and the update is that of one process up to rounding.
+
+A model that does not fit is split too (`shard`): FSDP2 keeps 1/W of each weight, of its gradient
+and of AdamW's state on each GPU and puts a layer together only while it is used.  Sampling uses
+every weight at every token: `unsharded` puts them together once a group.
+
+Where it stands: below `policy.py` and `train.py`, which read the same with one process: then every
+function here gives back what it was given.
+
+Try changing first: `share`.  Deal the rows out in turns (0, 2, 4 ...; 1, 3, 5 ...): which test
+fails?
+"""
+
+import os
+import sys
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from rollout import Group, join
+
+
+def start() -> None:
+    """Meet the other processes that torchrun started, if it did; only the first one speaks."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank())
+    dist.init_process_group()  # gloo for tensors in CPU memory, NCCL for those on GPUs
+    if rank() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+
+
+def end() -> None:
+    """Leave the other processes in good order."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    """W, the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of the W processes this is; process 0 alone writes files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Which process of this machine, and so which of its GPUs."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def gather(value) -> list:
+    """The values of all processes, in order of rank."""
+    if world() == 1:
+        return [value]
+    values = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextmanager
+def first_process_first():
+    """The others enter when process 0 has left: for files that it may change."""
+    if rank() > 0:
+        gather(None)
+    yield
+    if rank() == 0:
+        gather(None)
+
+
+# --------------------------------------------------------------------------- rows of a group
+
+
+def share(n: int) -> slice:
+    """This process's rows of n, of which all have the same number."""
+    each = n // world()
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def whole_group(part: Group) -> Group:
+    """The group of which each process sampled a part."""
+    if world() == 1:
+        return part
+    device = part.tokens.device
+    return join([other.to(device) for other in gather(part.to("cpu"))])
+
+
+def sum_gradients(model: nn.Module) -> None:
+    """Add up the gradients that each process has of its own rows (FSDP2 has done so already)."""
+    if world() == 1 or isinstance(model, FSDPModule):
+        return
+    waiting = [dist.all_reduce(p.grad, async_op=True) for p in model.parameters()]
+    for work in waiting:
+        work.wait()
+
+
+def sum_over_processes(totals: dict[str, float]) -> dict[str, float]:
+    """Key by key."""
+    every = gather(totals)
+    return {name: sum(totals[name] for totals in every) for name in totals}
+
+
+# --------------------------------------------------------------------------- a model in shards
+
+
+def shard(model: nn.Module, device: torch.device) -> None:
+    """Leave each process 1/W of every weight; a layer is put together when its turn comes."""
+    mesh = init_device_mesh(device.type, (world(),))
+    for block in model.model["layers"]:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)  # a sum, as in `sum_gradients`
+            module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled one
+
+
+@contextmanager
+def unsharded(model: nn.Module):
+    """The whole model on every process, and no process waits for another within."""
+    sharded = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    for module in sharded:
+        module.unshard()
+        module.set_reshard_after_forward(False, recurse=False)
+    yield
+    for module in sharded:
+        module.set_reshard_after_forward(module is not model, recurse=False)
+        module.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which each process holds a shard."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor that every process has, placed and split as the other one is."""
+    if isinstance(other, DTensor):  # without a source no process waits for another
+        return distribute_tensor(
+            tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None
+        )
+    return tensor.to(other.device)

@@ -1,0 +1,146 @@
+"""memory.py and what saves memory: the prediction is near, and the update stays the same."""
+
+import pytest
+import torch
+from conftest import random_model
+
+import memory
+from config import Config, RolloutConfig, UpdateConfig, build
+from record import OffloadedAdamW
+from rollout import generate
+from train import token_logprobs, update_policy
+
+SHAPE = {
+    "hidden_size": 128, "intermediate_size": 352, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 32,
+}  # fmt: skip
+
+
+def kept(family, low, layers, length, recompute=False):
+    """Bytes that autograd holds between the way there and the way back, weights aside."""
+    model = random_model(model_type=family, num_hidden_layers=layers, **SHAPE)
+    model.low_precision = torch.bfloat16 if low else None
+    model.recompute = recompute
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    held = {}
+
+    def hold(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = storage
+        return tensor
+
+    tokens = torch.zeros((2, length), dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda t: t), model.autocast():
+        out = model(tokens, logits=False)
+    assert out.requires_grad
+    return sum(storage.nbytes() for storage in held.values())
+
+
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
+def test_what_a_layer_keeps_is_as_predicted(family, low):
+    """The difference of differences: neither what is kept once nor what is kept per model."""
+    growth = [kept(family, low, n, 128) - kept(family, low, n, 64) for n in (4, 2)]
+    measured = (growth[0] - growth[1]) / 2 / 128  # two layers, two rows of 64 tokens
+    config = random_model(model_type=family, **SHAPE).config
+    assert memory.kept_for_backward(config, low) == pytest.approx(measured, rel=0.05)
+
+
+def test_recomputing_keeps_the_inputs_of_the_layers_alone():
+    growth = [
+        kept("qwen2", False, n, 128, True) - kept("qwen2", False, n, 64, True) for n in (4, 2)
+    ]
+    assert (growth[0] - growth[1]) / 2 / 128 == pytest.approx(4 * 128, rel=0.05)
+
+
+def test_the_parts_of_the_prediction_by_hand():
+    """n = 1,000,000 weights: 4 MB each for weights and gradients, 8 MB for AdamW."""
+    model = random_model(**SHAPE).config
+    cfg = build(Config, {"rollout": {"group_size": 2, "max_new_tokens": 5}})
+    parts = memory.predict(model, 1_000_000, cfg, 3)
+    assert (parts["weights"], parts["AdamW"], parts["gradients"]) == (4e6, 8e6, 4e6)
+    kept_tokens = 2 * (3 + 5) * 2 * memory.kept_for_backward(model, False)  # rows, T, layers
+    assert parts["activations"] == kept_tokens + 4 * 4 * 2 * 8 * 23
+    assert "reference" not in parts
+    cfg = build(Config, {
+        "device": "cuda", "update": {"offload": True, "kl_coef": 0.1},
+        "rollout": {"group_size": 2, "max_new_tokens": 1_000_000},
+    })  # fmt: skip
+    parts = memory.predict(model, 1000, cfg, 3)
+    assert parts["AdamW"] == 0 and parts["reference"] == 4000
+    assert memory.describe({"weights": 5.4e8, "AdamW": 0.0, "gradients": 5.4e8}) == (
+        "about 1.1 GB at the peak: weights 0.54, gradients 0.54"
+    )
+
+
+@pytest.fixture
+def group(tiny):
+    return generate(
+        tiny, [3, 7, 1], 8, max_new_tokens=10, stop_ids=[2, 5, 9],
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+
+
+def updated(group, optimizer_class=torch.optim.AdamW, n=3, **switches):
+    model = random_model()
+    for name, value in switches.items():
+        setattr(model, name, value)
+    optimizer = optimizer_class(model.parameters(), lr=1e-3, foreach=False)
+    A = [torch.tensor([1.0, -0.5, 0.3, 0.0, -1.0, 2.0, -1.5, -0.3])]
+    for _ in range(n):
+        update_policy(
+            model, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
+        )
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(
+    "switches", [{"recompute": True}, {"optimizer_class": OffloadedAdamW}], ids=str
+)
+def test_saving_memory_changes_no_bit(group, switches):
+    plain, saving = updated(group), updated(group, **switches)
+    assert all(torch.equal(plain[name], saving[name]) for name in plain)
+
+
+def test_gradients_are_let_go_after_the_update(tiny, group):
+    optimizer = torch.optim.SGD(tiny.parameters(), lr=1e-3)
+    A = [torch.tensor([1.0, -1.0] * 4)]
+    update_policy(
+        tiny, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
+    )
+    assert all(parameter.grad is None for parameter in tiny.parameters())
+
+
+def test_low_precision_keeps_the_weights_and_small_updates(group):
+    """A step of 1e-6 is lost on a weight in bfloat16; here it is not, and the products are."""
+    before = random_model().state_dict()
+    model = random_model()
+    model.low_precision = torch.bfloat16
+    exact = token_logprobs(random_model(), group.tokens, 3, 1.0)
+    low = token_logprobs(model, group.tokens, 3, 1.0)
+    assert low.dtype == torch.float32
+    assert 1e-4 < (low - exact).abs().max() < 1.0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0)
+    A = [torch.tensor([1.0, -1.0] * 4)]
+    update_policy(
+        model, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
+    )
+    for name, weight in model.state_dict().items():
+        assert weight.dtype == torch.float32
+        moved = (weight - before[name]).abs()
+        assert 0 < moved.max() < 5e-6, name
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
+def test_low_precision_samples_as_it_scores(family):
+    """The recorded log-probabilities are those of the update's forward pass, up to bfloat16."""
+    model = random_model(model_type=family)
+    model.low_precision = torch.bfloat16
+    group = generate(
+        model, [3, 7, 1], 8, max_new_tokens=10, stop_ids=[],
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    with torch.no_grad():
+        again = token_logprobs(model, group.tokens, 3, 1.0)
+    assert (again - group.logprobs).abs().mean() < 0.1

@@ -1,0 +1,148 @@
+"""parallel.py: two processes make the update that one makes, replicated and in shards."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+import parallel
+import train
+from data import arithmetic_problem
+from rollout import generate, join
+
+SETS = [
+    "steps=10", "eval_every=1000", "checkpoint_every=5", "data.heldout_size=7", "data.pool_size=0",
+    "rollout.group_size=8", "update.lr=0.001", "update.micro_batch=2", "update.kl_coef=0.01",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """A pool in which every problem can teach: ten steps are at least five updates."""
+    file, rng = tmp_path_factory.mktemp("pool") / "carries.jsonl", np.random.default_rng(0)
+    problems = [arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False) for i in range(10)]
+    lines = [json.dumps(asdict(p)).replace("text", "problem", 1) + "\n" for p in problems]
+    file.write_text("".join(lines))
+    return file
+
+
+@pytest.fixture(scope="module")
+def runs(pool, tmp_path_factory):
+    """The same ten steps by one process, and in two parts of five by other numbers of processes.
+
+    Starting a process takes longer than ten steps: so each of the two makes all its runs in turn.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+
+    def words(name, *sets, resume=False):
+        overrides = [w for s in (*SETS, f"data.pool={pool}", *sets) for w in ("--set", s)]
+        command = ["--config", "small.json", "--out", str(folder / name), *overrides]
+        return command + ["--resume"] * resume
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(train.curve, "draw", lambda out: "not drawn")
+        assert train.main(words("one")) == 0
+        assert train.main(words("one, then shards", "steps=5")) == 0
+    said = two_processes([
+        words("shards, then copies", "steps=5", "shard=true"),
+        words("shards, then copies", resume=True),
+        words("one, then shards", "shard=true", resume=True),
+        words("uneven", "rollout.group_size=7"),
+    ])  # fmt: skip
+    return folder, said
+
+
+def two_processes(commands):
+    """The exit codes, output and errors of each of two processes: what torchrun does, sooner."""
+    code = (
+        "import sys, train\n"
+        "train.parallel.end = lambda: None  # they stay together for all runs\n"
+        f"print([train.main(command) for command in {commands!r}], file=sys.stderr)"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, text=True,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        return [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_every_run_ends_as_it_should_and_only_the_first_process_speaks(runs):
+    (said, errors), (other_said, other_errors) = runs[1]
+    assert "[0, 0, 0, 2]" in errors and "[0, 0, 0, 2]" in other_errors, errors + other_errors
+    assert said.count("held-out accuracy") == 3 and not other_said
+    assert "Traceback" not in errors + other_errors
+    for text in (errors, other_errors):
+        assert "7 responses cannot be shared out evenly over 2 processes" in text
+    assert not (runs[0] / "uneven").exists()
+
+
+def assert_same_run(one, other):
+    """Weights within 1e-5 after at least five updates, and the same record of what happened."""
+    weights, others = (load_file(out / "model" / "model.safetensors") for out in (one, other))
+    assert weights.keys() == others.keys()
+    for name in weights:
+        torch.testing.assert_close(weights[name], others[name], atol=1e-5, rtol=0)
+    records = []
+    for out in (one, other):
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        records.append([(e["step"], e["chosen"], e["rewards"], e["tokens"]) for e in lines])
+        assert len(lines) == 10 and lines[-1]["updates"] >= 5
+    assert records[0] == records[1]
+
+
+@pytest.mark.parametrize("name", ["shards, then copies", "one, then shards"])
+def test_two_processes_make_the_run_of_one(runs, name):
+    """Also where the second five steps resume from the checkpoint of another kind of run."""
+    assert_same_run(runs[0] / "one", runs[0] / name)
+
+
+def test_alone_everything_gives_back_what_it_was_given(tiny):
+    group = generate(
+        tiny, [3, 7], 4, max_new_tokens=6, stop_ids=[2], generator=torch.Generator().manual_seed(0)
+    )
+    assert parallel.whole_group(group) is group
+    assert parallel.share(6) == slice(0, 6)
+    assert parallel.gather("x") == ["x"]
+    with parallel.unsharded(tiny):
+        pass
+    weight = next(tiny.parameters())
+    assert parallel.whole(weight) is weight
+
+
+def test_joined_parts_are_the_group(tiny):
+    """Also where the longest response of one part is shorter than that of the other."""
+
+    def part(rows):
+        return generate(
+            tiny, [3, 7], 8, max_new_tokens=30, stop_ids=[2, 5, 9], part=rows,
+            generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+
+    whole, parts = part(slice(None)), [part(slice(0, 4)), part(slice(4, 8))]
+    assert parts[0].tokens.shape[1] != parts[1].tokens.shape[1]
+    joined = join(parts)
+    assert joined.tokens.tolist() == whole.tokens.tolist()
+    assert joined.lengths.tolist() == whole.lengths.tolist()
+    torch.testing.assert_close(joined.logprobs, whole.logprobs, atol=1e-5, rtol=0)
+    assert joined.finished.tolist() == whole.finished.tolist()
