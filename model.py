@@ -214,6 +214,29 @@ class KVCache:
             self.start = self.start[rows]
 
 
+class Prompt:
+    """The keys and values of one prompt, with their gradients, for the rows that continue it.
+
+    A `KVCache` for a loss: nothing is overwritten, so that the prompt is computed once for a whole
+    group on the way there and once on the way back.
+    """
+
+    start = None  # no row is padded
+
+    def __init__(self, recorded: "Prompt | None" = None):
+        self.recorded = recorded
+        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.length = recorded.length if recorded else 0
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The prompt's own (1, K, P, D), or those in front of the rows' (B, K, T, D)."""
+        if self.recorded is None:
+            self.layers[layer] = k, v
+            return k, v
+        shared = (t.expand(len(k), -1, -1, -1) for t in self.recorded.layers[layer])
+        return tuple(torch.cat(pair, dim=2) for pair in zip(shared, (k, v), strict=True))
+
+
 # --------------------------------------------------------------------------- the network
 
 
@@ -246,7 +269,7 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(D, config.norm_eps)
             self.k_norm = RMSNorm(D, config.norm_eps)
 
-    def forward(self, x, cos, sin, mask, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x, cos, sin, mask, cache: KVCache | Prompt | None, layer: int) -> Tensor:
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.heads, self.head_dim)  # (B, T, H, D)
         k = self.k_proj(x).view(B, T, self.kv_heads, self.head_dim)  # (B, T, K, D)
@@ -263,7 +286,7 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1,
             enable_gqa=self.heads != self.kv_heads,
         )  # (B, H, T, D)  # fmt: skip
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # (B, T, C)
+        return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
 
 
 class MLP(nn.Module):
@@ -290,7 +313,7 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x, cos, sin, mask, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x, cos, sin, mask, cache: KVCache | Prompt | None, layer: int) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -344,7 +367,7 @@ class Transformer(nn.Module):
         )
 
     def forward(
-        self, tokens: Tensor, cache: KVCache | None = None, last_only=False, logits=True
+        self, tokens: Tensor, cache: KVCache | Prompt | None = None, last_only=False, logits=True
     ) -> Tensor:
         """Logits of the next token, (B, T) -> (B, T, V); with `last_only` just the last, (B, 1, V).
 
@@ -386,7 +409,9 @@ class Transformer(nn.Module):
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _positions_and_mask(T: int, cache: KVCache | None, device) -> tuple[Tensor, Tensor | None]:
+def _positions_and_mask(
+    T: int, cache: KVCache | Prompt | None, device
+) -> tuple[Tensor, Tensor | None]:
     """Positions (T,) or (B, 1, T); who sees whom, (T, S) or (B, 1, T, S), None if SDPA knows."""
     before = 0 if cache is None else cache.length
     columns = torch.arange(before + T, device=device)  # (S,)

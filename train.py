@@ -54,7 +54,7 @@ from config import (
     read_config,
 )
 from data import DataError, Problem, arithmetic_problems, load_jsonl
-from model import CheckpointError, Transformer, read_json
+from model import CheckpointError, Prompt, Transformer, read_json
 from policy import Policy
 from record import Log, State, TrainingError, stream_seed
 from rollout import Group
@@ -141,8 +141,9 @@ def token_logprobs(
 ) -> Tensor:
     """log pi(y_t | x, y_<t) of the response tokens at the sampling temperature, (G, T) -> (G, T-P).
 
-    In float32, and for a few positions at a time whose logits are computed again on the way back,
-    so that the (G, T, V) tensor never exists.
+    All rows begin with the same prompt, which is computed once.  In float32, and for a few
+    positions at a time whose logits are computed again on the way back, so that the (G, T, V)
+    tensor never exists.
     """
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
@@ -153,7 +154,10 @@ def token_logprobs(
     chunk = max(1, memory.LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
     with model.autocast():
         # column t predicts the token at t + 1: the first response token comes from P - 1
-        states = model(tokens[:, :-1], logits=False)[:, prompt_len - 1 :]  # (G, L, C)
+        prompt = Prompt()
+        first = model(tokens[:1, :prompt_len], prompt, last_only=True, logits=False)  # (1, 1, C)
+        rest = model(tokens[:, prompt_len:-1], Prompt(prompt), logits=False)  # (G, L-1, C)
+        states = torch.cat((first.expand(len(tokens), -1, -1), rest), dim=1)  # (G, L, C)
         pieces = [
             recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
             for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)

@@ -168,6 +168,24 @@ def test_the_first_ratio_is_one(tiny, group, monkeypatch, logits_at_once):
     assert ((other - group.logprobs) * group.mask).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
+@pytest.mark.parametrize("length", [1, 2, 10])
+def test_computing_the_prompt_once_is_exact(family, length):
+    """Values and gradients beside a plain forward pass over whole rows."""
+    model, other = random_model(model_type=family), random_model(model_type=family)
+    tokens = torch.randint(0, 23, (4, 5 + length), generator=torch.Generator().manual_seed(2))
+    tokens[:, :5] = tokens[0, :5]
+    logits = other(tokens[:, :-1])[:, 4:] / 0.7  # (4, L, V)
+    plain = logits.log_softmax(-1).gather(2, tokens[:, 5:, None])[..., 0]
+    shared = token_logprobs(model, tokens, 5, 0.7)
+    torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-5)
+    factor = torch.linspace(-1, 1, plain.numel()).view_as(plain)
+    (plain * factor).sum().backward()
+    (shared * factor).sum().backward()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-4, rtol=1e-4)
+
+
 def gradients(group, advantages, other=None, **changes):
     """The gradient that an update applies, seen through SGD's first step."""
     model = random_model()
