@@ -156,6 +156,10 @@ class Config:
         1480, "stop before the step that exceeds this; 0: no limit", least=0, resumable=True
     )
     eval_every: int = key(80, "rollouts between evaluations", least=1, resumable=True)
+    eval_batch: int = key(
+        256, "problems answered at once in an evaluation; fewer take less memory",
+        least=1, resumable=True,
+    )  # fmt: skip
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(

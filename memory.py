@@ -5,7 +5,7 @@ float32 there are four copies (the weights, their gradients, AdamW's two moments
 these come, one after the other and not together:
 
     sampling     the keys and values of G responses                    2 * layers * G * T * K * D
-    the update   what each layer keeps for the way back, a row and token at a time:
+    the update   what each layer keeps of the prompt and of each response token:
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
 and never the (G, T, V) logits, which alone would be 15 GB for G = 8, T = 3,072 and V = 150,000:
@@ -49,27 +49,31 @@ def predict(
     heads = model.n_kv_heads * model.head_dim
     lowered = n_weights * 2 if low else 0  # autocast keeps a copy of the weights while it is on
 
-    cache = 2 * model.n_layers * rows * T * heads * (2 if low else 4)
-    distribution = rows * model.vocab_size * (4 * 3 + 8 * 2)  # logits, log p, and the sampler's CDF
+    a_row = 2 * model.n_layers * T * heads * (2 if low else 4)  # of the cache
+    distribution = 4 * 3 * model.vocab_size  # logits and log p
     unsharded = all_weights if shards > 1 else 0
-    sampling = {"sampling": cache + distribution + lowered + unsharded}
+    evaluated = min(cfg.eval_batch, cfg.data.heldout_size or cfg.eval_batch)
+    sampling = lowered + unsharded + max(
+        rows * (a_row + distribution + 8 * 2 * model.vocab_size),  # and the sampler's CDF
+        evaluated * (a_row + distribution),
+    )  # fmt: skip
 
     update_rows = min(cfg.update.micro_batch or rows, rows)
-    kept = kept_for_backward(model, low)
-    per_token = model.n_layers * kept
+    sampled = update_rows * cfg.rollout.max_new_tokens
+    tokens = longest_prompt + sampled  # the prompt is computed once for all rows
+    prompt_keys = 2 * update_rows * longest_prompt * heads * (2 if low else 4)  # a copy a row
+    one_layer = tokens * kept_for_backward(model, low) + prompt_keys
+    layers = model.n_layers * one_layer
     if cfg.update.recompute:  # the input of every layer, and all of the one at work
-        per_token = model.n_layers * 4 * model.hidden_size + kept
-    logits = 4 * 4 * min(LOGITS_AT_ONCE, update_rows * T * model.vocab_size)
-    update = {
-        "gradients": all_weights / shards,
-        "activations": update_rows * T * per_token + logits + lowered,
-    }
+        layers = model.n_layers * tokens * 4 * model.hidden_size + one_layer
+    logits = 4 * 4 * min(LOGITS_AT_ONCE, sampled * model.vocab_size)
+    update = {"gradients": all_weights / shards, "activations": layers + logits + lowered}
 
     moments = 0.0 if cfg.update.offload and cfg.device != "cpu" else 2 * all_weights / shards
     always = {"weights": all_weights / shards, "AdamW": moments}
     if cfg.update.kl_coef > 0:
         always["reference"] = all_weights / shards
-    return always | max(sampling, update, key=lambda parts: sum(parts.values()))
+    return always | max({"sampling": sampling}, update, key=lambda parts: sum(parts.values()))
 
 
 def describe(parts: dict[str, float]) -> str:

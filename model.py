@@ -527,5 +527,6 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason})"
+            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason}); "
+            "without a network, give the folder of a downloaded copy"
         ) from error

@@ -24,8 +24,6 @@ from model import Transformer, find_folder, load, read_json
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
 
-EVALUATION_ROWS = 256
-
 
 class Policy:
     """The model with its tokenizer: problems in, rollouts, rewards and accuracies out."""
@@ -109,7 +107,9 @@ class Policy:
         """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""
         mine = problems[parallel.rank() :: parallel.world()]
         with clock("evaluate"), parallel.unsharded(self.model):
-            judged = [(p.kind, verify(t, p.answer)) for p, t in self.greedy(mine, EVALUATION_ROWS)]
+            judged = [
+                (p.kind, verify(t, p.answer)) for p, t in self.greedy(mine, self.cfg.eval_batch)
+            ]
             of_all = parallel.gather(judged)
         right: dict[str, list[bool]] = {}
         for kind, ok in chain(*of_all):

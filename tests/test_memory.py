@@ -57,11 +57,12 @@ def test_recomputing_keeps_the_inputs_of_the_layers_alone():
 def test_the_parts_of_the_prediction_by_hand():
     """n = 1,000,000 weights: 4 MB each for weights and gradients, 8 MB for AdamW."""
     model = random_model(**SHAPE).config
-    cfg = build(Config, {"rollout": {"group_size": 2, "max_new_tokens": 5}})
+    cfg = build(Config, {"eval_batch": 1, "rollout": {"group_size": 2, "max_new_tokens": 5}})
     parts = memory.predict(model, 1_000_000, cfg, 3)
     assert (parts["weights"], parts["AdamW"], parts["gradients"]) == (4e6, 8e6, 4e6)
-    kept_tokens = 2 * (3 + 5) * 2 * memory.kept_for_backward(model, False)  # rows, T, layers
-    assert parts["activations"] == kept_tokens + 4 * 4 * 2 * 8 * 23
+    kept_tokens = (3 + 2 * 5) * 2 * memory.kept_for_backward(model, False)  # prompt, rows; layers
+    prompt_keys = 2 * 2 * 3 * (2 * 32) * 4 * 2  # k and v, rows, P, K*D, bytes, layers
+    assert parts["activations"] == kept_tokens + prompt_keys + 4 * 4 * 2 * 5 * 23
     assert "reference" not in parts
     cfg = build(Config, {
         "device": "cuda", "update": {"offload": True, "kl_coef": 0.1},

@@ -77,6 +77,16 @@ def test_the_trained_folder_loads_in_transformers(finished):
     )
     tokens = torch.randint(0, 19, (2, 20), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(tokens), theirs(tokens).logits, atol=1e-4, rtol=0)
+    for prompt in ([7, 14, 9, 13, 3, 4, 16], [5, 13, 6, 16]):
+        mine = generate(
+            ours, prompt, 1, max_new_tokens=30, temperature=0.0, stop_ids=[0],
+            generator=torch.Generator(),
+        )  # fmt: skip
+        said = theirs.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=30,
+            do_sample=False, eos_token_id=0, pad_token_id=0,
+        )[0]  # fmt: skip
+        assert mine.tokens[0].tolist() == said[: mine.tokens.shape[1]].tolist()
     assert data.load_tokenizer(finished / "model").encode("1+1=") == [1, 4, 13, 4, 16]
 
 
@@ -123,6 +133,28 @@ def test_the_other_switches_run(tmp_path, sets):
     assert start(tmp_path / "run", *QUICK, *sets) == 0
     written = lines(tmp_path / "run")
     assert len(written) == (2 if "max_rollouts=17" in sets else 6) and "accuracy" in written[-1]
+
+
+def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
+    """`pool_size` problems of the file, others with another seed, and never a longer prompt."""
+    file, heldout = tmp_path / "pool.jsonl", tmp_path / "heldout.jsonl"
+    file.write_text("".join(f'{{"problem": "{i}+1=", "answer": "{i + 1}"}}\n' for i in range(50)))
+    heldout.write_text('{"problem": "7*7=", "answer": "49"}\n')
+
+    def pool(*sets):
+        sets = [f"data.pool={file}", f"data.heldout={heldout}", "data.pool_size=20", *sets]
+        cfg = read_config("small.json", sets)
+        policy = train.Policy(cfg)
+        some, rest = train.load_problems(cfg)
+        return [p.text for p in train.fitting_problems(cfg, policy, some, rest)]
+
+    assert pool() == [f"{i}+1=" for i in range(20)]
+    chosen = pool("data.pool_choice=random")
+    assert len(set(chosen)) == 20 and chosen == pool("data.pool_choice=random")
+    assert set(chosen) != set(pool("data.pool_choice=random", "seed=1"))
+    assert pool("data.max_prompt_tokens=5") == [f"{i}+1=" for i in range(10)]  # with the BOS
+    with pytest.raises(ConfigError, match="the shortest prompt has 5 tokens"):
+        pool("data.max_prompt_tokens=4")
 
 
 def test_updates_happen_only_on_informative_groups(tmp_path):
