@@ -157,9 +157,12 @@ def rope_frequencies(config: ModelConfig) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x_i, x_{i+D/2}) by its angle; x (B, heads, T, D), cos and sin (..., T, D)."""
+    """Turn each pair (x_i, x_{i+D/2}) by its angle; x (B, heads, T, D), cos and sin (..., T, D).
+
+    The sine of the first half comes negated (`Transformer.rotary`): x_i cos - x_{i+D/2} sin.
+    """
     first, second = x.chunk(2, dim=-1)  # (B, heads, T, D/2) each
-    return (x * cos + torch.cat((-second, first), dim=-1) * sin).type_as(x)
+    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin).type_as(x)
 
 
 # --------------------------------------------------------------------------- the cache
@@ -276,8 +279,8 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(B, T, self.kv_heads, self.head_dim).transpose(1, 2)  # (B, K, T, D)
         if hasattr(self, "q_norm"):
             q, k = self.q_norm(q), self.k_norm(k)
-        q = rotate(q.transpose(1, 2), cos, sin)  # (B, H, T, D)
-        k = rotate(k.transpose(1, 2), cos, sin)  # (B, K, T, D)
+        heads = torch.cat((q, k), dim=2).transpose(1, 2)  # (B, H+K, T, D): turned in one go
+        q, k = rotate(heads, cos, sin).split((self.heads, self.kv_heads), dim=1)
         if cache is not None:
             k, v = cache.write(layer, k, v)  # (B, K, S, D)
         # softmax(q k' / sqrt(D)) v.  Without a mask two cases: T = S, causal from the top,
@@ -327,6 +330,7 @@ class Transformer(nn.Module):
 
     low_precision: torch.dtype | None = None
     recompute = False
+    rotary_table: Tensor | None = None
 
     def __init__(self, hf_config: dict, source: str = "config.json"):
         super().__init__()
@@ -375,10 +379,9 @@ class Transformer(nn.Module):
         `logits` what the head reads, (B, T, C): for losses that never hold all the logits.
         """
         T = tokens.shape[1]
-        positions, mask = _positions_and_mask(T, cache, tokens.device)
-        angles = positions[..., None] * self.frequencies  # (T, D/2), or (B, 1, T, D/2) when padded
-        angles = torch.cat((angles, angles), dim=-1)  # (..., T, D)
-        cos, sin = angles.cos(), angles.sin()
+        before = 0 if cache is None else cache.length
+        positions, mask = _positions_and_mask(T, before, cache and cache.start, tokens.device)
+        cos, sin = self.rotary(before + T)[:, positions]  # (T, D) each, (B, 1, T, D) when padded
         x = self.model["embed_tokens"](tokens)  # (B, T, C)
         again = self.recompute and torch.is_grad_enabled()
         for layer, block in enumerate(self.model["layers"]):
@@ -388,6 +391,15 @@ class Transformer(nn.Module):
             cache.length += T
         h = self.model["norm"](x[:, -1:] if last_only else x)
         return self.head(h) if logits else h
+
+    def rotary(self, length: int) -> Tensor:
+        """Cosines and signed sines of at least `length` positions, (2, length, D), made once."""
+        if self.rotary_table is None or self.rotary_table.shape[1] < length:
+            positions = torch.arange(2 * length, device=self.device)
+            angles = positions[:, None] * self.frequencies  # (length, D/2)
+            cos, sin = angles.cos(), angles.sin()
+            self.rotary_table = torch.stack((torch.cat((cos, cos), 1), torch.cat((-sin, sin), 1)))
+        return self.rotary_table
 
     def head(self, h: Tensor) -> Tensor:
         """Logits from hidden states, (..., C) -> (..., V)."""
@@ -409,20 +421,17 @@ class Transformer(nn.Module):
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _positions_and_mask(
-    T: int, cache: KVCache | Prompt | None, device
-) -> tuple[Tensor, Tensor | None]:
-    """Positions (T,) or (B, 1, T); who sees whom, (T, S) or (B, 1, T, S), None if SDPA knows."""
-    before = 0 if cache is None else cache.length
+def _positions_and_mask(T: int, before: int, start: Tensor | None, device):
+    """Positions, a slice or (B, 1, T), and who sees whom: None, (T, S) or (B, 1, T, S)."""
+    positions = slice(before, before + T)
+    if start is None and (before == 0 or T == 1):
+        return positions, None
     columns = torch.arange(before + T, device=device)  # (S,)
     queries = columns[before:]  # (T,)
-    start = None if cache is None else cache.start
-    if start is None and (before == 0 or T == 1):
-        return queries, None
     # SDPA's is_causal counts from the top left corner, which is wrong for T < S: say it in full
     mask = columns <= queries[:, None]  # (T, S)
     if start is None:
-        return queries, mask
+        return positions, mask
     start = start[:, None, None, None]  # (B, 1, 1, 1)
     # a pad may look at pads: a softmax over nothing is NaN, and in the next layer NaN * 0 is NaN
     mask = mask & ((columns >= start) | (queries[:, None] < start))  # (B, 1, T, S)

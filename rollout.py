@@ -136,33 +136,33 @@ def _decode(model, cache, logits, prompt, pick, stop_ids) -> Group:
     """From the logits after the prompt to n finished rows: one token a live row and step."""
     (n, P), max_new_tokens = prompt.shape, pick.max_new_tokens
     check_stop_ids(stop_ids, model.config.vocab_size)
-    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=prompt.device)
+    is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)
+    is_stop[list(stop_ids)] = True
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
     logprobs = torch.zeros(n, max_new_tokens, device=prompt.device)
-    lengths = prompt.new_full((n,), max_new_tokens)
-    finished = torch.zeros(n, dtype=torch.bool, device=prompt.device)
-    rows = torch.arange(
-        n, device=prompt.device
-    )  # (live,) which row of the output each cache row is
+    rows = torch.arange(n, device=prompt.device)  # (live,) the output's row of each cache row
+    going = torch.ones(n, dtype=torch.bool, device=prompt.device)  # (live,) no stop token yet
 
     for t in range(max_new_tokens):
         token, logprob = pick(logits, rows, t)  # (live,) each
         tokens[rows, t], logprobs[rows, t] = token, logprob
-        ended = rows[torch.isin(token, stops)]
-        lengths[ended] = lengths[ended].clamp(max=t + 1)  # the first stop counts, not a later one
-        finished[ended] = True
-        n_alive = n - int(finished.sum())
-        if n_alive == 0 or t + 1 == max_new_tokens:
+        going = going & ~is_stop[token]
+        n_going = int(going.sum())  # the one value a step that the processor waits for
+        if n_going == 0 or t + 1 == max_new_tokens:
             break
-        if 2 * n_alive <= len(rows):  # copying the cache costs, so drop in few large steps
-            keep = (~finished[rows]).nonzero()[:, 0]
+        if 2 * n_going <= len(rows):  # copying the cache costs, so drop in few large steps
+            keep = going.nonzero()[:, 0]
             cache.keep(keep)
-            rows, token = rows[keep], token[keep]
+            rows, token, going = rows[keep], token[keep], going[keep]
         logits = model(token[:, None], cache)[:, -1]  # (live, V)
 
-    used = int(lengths.max())
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
+    # a row ends with its first stop token, whatever was sampled until it was dropped
+    stopped = is_stop[tokens[:, : t + 1]]  # (n, t+1)
+    finished = stopped.any(dim=1)
+    lengths = torch.where(finished, stopped.int().argmax(dim=1) + 1, t + 1)  # argmax: the first
+    used = int(lengths.max())
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
     tokens = tokens[:, :used].masked_fill(after_end, 0)
     return Group(
