@@ -5,8 +5,8 @@ python experiments/bench.py --models 135m --groups 8 --new 32 --repeats 3
 python experiments/bench.py --device cuda --precision bfloat16 --models 135m 1.5b
 
 Ours and theirs take turns in every repeat, on the same weights and prompts; a row gives medians,
-and the ratio with the lowest and highest of the repeats.  "floor" is the larger of two times that no
-decoding step can beat: reading the weights once and the cache (measured bandwidth), and the
+and the ratio with the lowest and highest of the repeats.  "floor" is the larger of two times that
+no decoding step can beat: reading the weights once and the cache (measured bandwidth), and the
 arithmetic (measured rate of a large matrix product).
 """
 

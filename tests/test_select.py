@@ -209,3 +209,25 @@ def test_spawned_processes_work_from_the_project_folder(tmp_path):
 def test_selectors_pickle():
     s = DoPR(3, seed=5)
     assert pickle.loads(pickle.dumps(s)).choose([0, 1, 2]) == s.choose([0, 1, 2])
+
+
+def test_the_chance_to_be_informative_beside_an_integral():
+    """Unseen 7/9; else against the mean of 1 - p^G - (1-p)^G over the Beta density, on a grid."""
+    s = ARMS["informative"](3, ema=0.25)
+    assert s.volatility([0, 1]) == pytest.approx([7 / 9, 7 / 9])
+    s.update(1, [1, 0, 0, 0])
+    s.update(1, [1, 1, 1, 0])
+    hits, misses = 0.75 * 1 + 3, 0.75 * 3 + 1
+    p = (np.arange(100_000) + 0.5) / 100_000
+    density = p**hits * (1 - p) ** misses
+    chance = ((1 - p**4 - (1 - p) ** 4) * density).sum() / density.sum()
+    assert s.volatility([1]) == pytest.approx([chance], abs=1e-6)
+    assert s.scores([1]) == pytest.approx(s.volatility([1]) + s.exploration([1]))
+
+
+def test_what_was_seen_to_vary_is_preferred_to_the_unseen():
+    """The volatility sqrt(v) ties them at best: it visits every dull problem once."""
+    s = ARMS["informative"](3, bonus=0.0)
+    s.update(0, [1, 0] * 4)
+    s.update(1, [1] * 8)
+    assert s.choose([0, 1, 2]) == 0 and s.choose([1, 2]) == 2
