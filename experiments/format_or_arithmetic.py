@@ -5,8 +5,8 @@ python experiments/format_or_arithmetic.py BASE [TRAINED ...] [--n 40] [--out FI
 Greedy accuracy on held-out sums, by the size of the numbers, asked in three ways:
 
     asked      as `configs/smollm2-135m.json` asks
-    bare       after four solved examples, "The answer is 43."
-    restated   after the same four, "The answer is 18+25 = 43."
+    bare       after four solved examples, "The answer is: 43."
+    restated   after the same four, "The answer is: 18+25 = 43."
 
 What examples alone bring was in the model before training: that part of the gain is format.  What
 the trained model has beyond the better of them is arithmetic.  Numbers of 50 to 99 are in no pool.
@@ -56,7 +56,7 @@ def prompt(policy: Policy, problem: Problem, way: str) -> list[int]:
     for a, b in EXAMPLES:
         answer = f"{a}+{b} = {a + b}" if way == "restated" else f"{a + b}"
         turns.append({"role": "user", "content": f"{a}+{b}="})
-        turns.append({"role": "assistant", "content": f"{data.prefill}{answer}."})
+        turns.append({"role": "assistant", "content": f"{data.prefill} {answer}."})
     turns.append({"role": "user", "content": problem.text})
     text = policy.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     return policy.tokenizer.encode(text + data.prefill, add_special_tokens=False)
