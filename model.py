@@ -162,7 +162,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     The sine of the first half comes negated (`Transformer.rotary`): x_i cos - x_{i+D/2} sin.
     """
     first, second = x.chunk(2, dim=-1)  # (B, heads, T, D/2) each
-    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin).type_as(x)
+    return (x * cos + torch.cat((second, first), dim=-1) * sin).type_as(x)
 
 
 # --------------------------------------------------------------------------- the cache

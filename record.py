@@ -90,9 +90,10 @@ class State:
                 parameter.copy_(parallel.like(weight, parameter))
             prefix = f"optimizer.{name}."
             slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
+            waits = isinstance(self.optimizer, OffloadedAdamW)
             if slots:  # the count of steps stays on the CPU, as AdamW made it
                 self.optimizer.state[parameter] = {
-                    slot: value if slot == "step" else parallel.like(value, parameter)
+                    slot: value if slot == "step" or waits else parallel.like(value, parameter)
                     for slot, value in slots.items()
                 }
         self.rollout_stream.set_state(tensors["rollout_stream"])
