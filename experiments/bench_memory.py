@@ -30,7 +30,7 @@ SHAPE = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
 }  # fmt: skip
 PROMPT = 16
-SIZES = [(4, 128), (4, 256), (8, 256), (8, 512), (16, 512)]  # (G, response tokens)
+SIZES = [(4, 256), (8, 256), (8, 512)]  # (G, response tokens)
 
 
 def naive_logprobs(model, tokens, prompt_len, temperature):
