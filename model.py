@@ -283,12 +283,16 @@ class Attention(nn.Module):
         q, k = rotate(heads, cos, sin).split((self.heads, self.kv_heads), dim=1)
         if cache is not None:
             k, v = cache.write(layer, k, v)  # (B, K, S, D)
+        shared = self.heads != self.kv_heads
+        if shared and mask is not None and T > 1:
+            # on GPUs no kernel that saves memory takes both a mask and shared heads
+            k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
+            shared = False
         # softmax(q k' / sqrt(D)) v.  Without a mask two cases: T = S, causal from the top,
         # and T = 1, one query that may see every key.
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1,
-            enable_gqa=self.heads != self.kv_heads,
-        )  # (B, H, T, D)  # fmt: skip
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=shared
+        )  # (B, H, T, D)
         return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
 
 

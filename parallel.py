@@ -39,7 +39,7 @@ def start() -> None:
     """Meet the other processes that torchrun started, if it did; only the first one speaks."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
-    if torch.cuda.is_available():
+    if local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
     dist.init_process_group()  # gloo for tensors in CPU memory, NCCL for those on GPUs
     if rank() > 0:
@@ -81,9 +81,24 @@ def first_process_first():
     """The others enter when process 0 has left: for files that it may change."""
     if rank() > 0:
         gather(None)
-    yield
-    if rank() == 0:
-        gather(None)
+    try:
+        yield
+    finally:
+        if rank() == 0:
+            gather(None)
+
+
+@contextmanager
+def all_or_none():
+    """What is wrong with the input of one process ends all: none waits for it in vain."""
+    found = None
+    try:
+        yield
+    except ValueError as error:  # a ConfigError, DataError or CheckpointError
+        found = error
+    for error in gather(found):
+        if error is not None:
+            raise error
 
 
 # --------------------------------------------------------------------------- rows of a group

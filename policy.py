@@ -145,8 +145,8 @@ def pick_device(name: str) -> torch.device:
     """The device of that name, or the best one; `ConfigError` where this machine has it not."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and parallel.world() > 1:
-        name = f"cuda:{parallel.local_rank()}"
+    if name.startswith("cuda") and parallel.world() > 1:
+        name = f"cuda:{parallel.local_rank()}"  # a GPU each
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -337,24 +337,24 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
 
     Returns 0, or 128 + the number of the signal that stopped it.
     """
-    if resume:
-        check_same_run(cfg, out)
-    elif parallel.rank() == 0 and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(
-            f"{out}: already holds a run; go on with --resume, or name another with --out"
-        )
-    torch.set_num_threads(cfg.threads)
-    print(f"loading {cfg.model}; the run will be in {out}", flush=True)
-    pool, heldout = load_problems(cfg)
-    policy = Policy(cfg)
-    pool = fitting_problems(cfg, policy, pool, heldout)
-    n_steps = plan_steps(cfg, len(pool))
-    fixed = fingerprints(policy.folder, pool, heldout)
-    parallel.gather(None)  # no process found anything wrong
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
+    with parallel.all_or_none():
+        if resume:
+            check_same_run(cfg, out)
+        elif parallel.rank() == 0 and out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(
+                f"{out}: already holds a run; go on with --resume, or name another with --out"
+            )
+        torch.set_num_threads(cfg.threads)
+        print(f"loading {cfg.model}; the run will be in {out}", flush=True)
+        pool, heldout = load_problems(cfg)
+        policy = Policy(cfg)
+        pool = fitting_problems(cfg, policy, pool, heldout)
+        n_steps = plan_steps(cfg, len(pool))
+        fixed = fingerprints(policy.folder, pool, heldout)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{out}: cannot be written ({error.strerror})") from error
     try:
         with (
             checkpoint.only_process(out) if parallel.rank() == 0 else nullcontext(),
@@ -385,7 +385,7 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
 def begin(cfg: Config, policy: Policy, heldout, state: State, resume: str | None) -> None:
     """Restore the checkpoint, or write the configuration and evaluate the policy as it came."""
     out, log = state.log.out, state.log
-    with parallel.first_process_first():
+    with parallel.all_or_none(), parallel.first_process_first():
         saved = any((out / name).exists() for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
         if resume and saved:
             state.restore(resume)
@@ -413,7 +413,7 @@ def fitting_problems(cfg: Config, policy: Policy, pool: list, heldout: list) -> 
     if len(rest) < len(pool):
         print(f"{len(pool) - len(rest)} problems of the pool have longer prompts: left out")
     n_weights = sum(parameter.numel() for parameter in policy.model.parameters())
-    longest = max(n for n in lengths if n <= limit)
+    longest = max(n for n in lengths if n <= limit)  # of the pool
     parts = memory.predict(policy.model.config, n_weights, cfg, longest, parallel.world())
     print(f"memory: {memory.describe(parts)}", flush=True)
     return rest

@@ -43,7 +43,7 @@ def grown(way: str, vocab: int, G: int, L: int) -> dict:
     """Bytes by which one update raises the resident memory, and the prediction."""
     torch.set_num_threads(1)
     model = Transformer({**SHAPE, "vocab_size": vocab})
-    cfg = build(Config, {"rollout": {"group_size": G, "max_new_tokens": L}})
+    cfg = build(Config, {"eval_batch": 1, "rollout": {"group_size": G, "max_new_tokens": L}})
     optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
     tokens = torch.randint(0, vocab, (G, PROMPT + L))
     group = Group(tokens, PROMPT, torch.full((G,), L), torch.zeros(G, L), torch.ones(G).bool())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,11 +53,15 @@ def runs(pool, tmp_path_factory):
         patch.setattr(train.curve, "draw", lambda out: "not drawn")
         assert train.main(words("one")) == 0
         assert train.main(words("one, then shards", "steps=5")) == 0
+    shutil.copytree(folder / "one", folder / "damaged")
+    (folder / "damaged" / "checkpoint" / "state.json").write_text("{}")
     said = two_processes([
         words("shards, then copies", "steps=5", "shard=true"),
         words("shards, then copies", resume=True),
         words("one, then shards", "shard=true", resume=True),
         words("uneven", "rollout.group_size=7"),
+        words("one"),  # which only the first process sees to be there already
+        words("damaged", resume=True),
     ])  # fmt: skip
     return folder, said
 
@@ -89,11 +94,13 @@ def two_processes(commands):
 
 def test_every_run_ends_as_it_should_and_only_the_first_process_speaks(runs):
     (said, errors), (other_said, other_errors) = runs[1]
-    assert "[0, 0, 0, 2]" in errors and "[0, 0, 0, 2]" in other_errors, errors + other_errors
+    codes = "[0, 0, 0, 2, 2, 2]"
+    assert codes in errors and codes in other_errors, errors + other_errors
     assert said.count("held-out accuracy") == 3 and not other_said
     assert "Traceback" not in errors + other_errors
     for text in (errors, other_errors):
         assert "7 responses cannot be shared out evenly over 2 processes" in text
+        assert "already holds a run" in text and "state.json: not as SHA256SUMS says" in text
     assert not (runs[0] / "uneven").exists()
 
 
