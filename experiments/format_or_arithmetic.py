@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from config import read_config
-from data import Problem, is_heldout, n_carries
+from config import ConfigError, read_config
+from data import DataError, Problem, is_heldout, n_carries
+from model import CheckpointError
 from policy import Policy
 from rollout import generate_batch
 from verifier import verify
@@ -100,4 +101,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ConfigError, DataError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
