@@ -349,3 +349,9 @@ def test_a_bad_value_in_the_file_is_blamed_on_the_file(tmp_path, capsys):
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.json")), ids=lambda f: f.stem)
 def test_every_configuration_that_is_shipped_is_valid(file):
     assert read_config(file, []).steps > 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.json")), ids=lambda p: p.name)
+def test_the_other_configurations_can_be_read(path):
+    cfg = read_config(path, [])
+    assert train.plan_steps(cfg, 128) > 0 and "/" in cfg.model
