@@ -47,9 +47,10 @@ def predict(
     rows = cfg.rollout.group_size // processes
     T = longest_prompt + cfg.rollout.max_new_tokens
     heads = model.n_kv_heads * model.head_dim
+    width = 2 if low else 4  # bytes of a key or value
     lowered = n_weights * 2 if low else 0  # autocast keeps a copy of the weights while it is on
 
-    a_row = 2 * model.n_layers * T * heads * (2 if low else 4)  # of the cache
+    a_row = 2 * model.n_layers * T * heads * width  # of the cache
     distribution = 4 * 3 * model.vocab_size  # logits and log p
     unsharded = all_weights if shards > 1 else 0
     evaluated = min(cfg.eval_batch, cfg.data.heldout_size or cfg.eval_batch)
@@ -61,7 +62,7 @@ def predict(
     update_rows = min(cfg.update.micro_batch or rows, rows)
     sampled = update_rows * cfg.rollout.max_new_tokens
     tokens = longest_prompt + sampled  # the prompt is computed once for all rows
-    prompt_keys = 2 * update_rows * longest_prompt * heads * (2 if low else 4)  # a copy a row
+    prompt_keys = 2 * update_rows * longest_prompt * heads * width  # a copy a row
     one_layer = tokens * kept_for_backward(model, low) + prompt_keys
     layers = model.n_layers * one_layer
     if cfg.update.recompute:  # the input of every layer, and all of the one at work

@@ -281,12 +281,11 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
 
     def read(which: str) -> list[Problem]:
         source, size = getattr(cfg.data, which), getattr(cfg.data, f"{which}_size")
+        rng = np.random.default_rng(stream_seed(cfg.seed, which))
         if source == "arithmetic":
-            rng = np.random.default_rng(stream_seed(cfg.seed, which))
             return arithmetic_problems(size, rng, heldout=which == "heldout")
         problems = load_jsonl(source)
         if which == "pool" and cfg.data.pool_choice == "random":
-            rng = np.random.default_rng(stream_seed(cfg.seed, which))
             problems = [problems[i] for i in rng.permutation(len(problems))]
         return problems[: size or len(problems)]
 

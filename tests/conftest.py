@@ -1,11 +1,14 @@
 """What several tests need: one thread, the shipped base model, small random models."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from data import load_tokenizer
+from data import arithmetic_problem, load_tokenizer
 from model import Transformer, load
 
 ROOT = Path(__file__).parents[1]
@@ -14,6 +17,15 @@ TINY = {
     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "tie_word_embeddings": True,
 }  # fmt: skip
+
+
+def write_carries(file: Path) -> Path:
+    """A pool of ten problems, every one of which can teach."""
+    rng = np.random.default_rng(0)
+    problems = [arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False) for i in range(10)]
+    lines = [json.dumps(asdict(p)).replace("text", "problem", 1) + "\n" for p in problems]
+    file.write_text("".join(lines))
+    return file
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,17 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
 
-import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_carries
 from safetensors.torch import load_file
 
 import parallel
 import train
-from data import arithmetic_problem
 from rollout import generate, join
 
 SETS = [
@@ -26,22 +23,13 @@ SETS = [
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-    """A pool in which every problem can teach: ten steps are at least five updates."""
-    file, rng = tmp_path_factory.mktemp("pool") / "carries.jsonl", np.random.default_rng(0)
-    problems = [arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False) for i in range(10)]
-    lines = [json.dumps(asdict(p)).replace("text", "problem", 1) + "\n" for p in problems]
-    file.write_text("".join(lines))
-    return file
-
-
-@pytest.fixture(scope="module")
-def runs(pool, tmp_path_factory):
+def runs(tmp_path_factory):
     """The same ten steps by one process, and in two parts of five by other numbers of processes.
 
     Starting a process takes longer than ten steps: so each of the two makes all its runs in turn.
     """
     folder = tmp_path_factory.mktemp("runs")
+    pool = write_carries(folder / "carries.jsonl")  # ten steps are at least five updates
 
     def words(name, *sets, resume=False):
         overrides = [w for s in (*SETS, f"data.pool={pool}", *sets) for w in ("--set", s)]

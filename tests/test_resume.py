@@ -9,18 +9,15 @@ import subprocess
 import sys
 import threading
 import traceback
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_carries
 from safetensors.torch import load_file
 
 import checkpoint
 import train
-from data import arithmetic_problem
 from model import CheckpointError, Transformer
 
 SMALL = ["steps=8", "eval_every=16", "checkpoint_every=3", "data.heldout_size=6"]
@@ -41,13 +38,7 @@ def from_the_project_folder(monkeypatch):
 @pytest.fixture(autouse=True, scope="module")
 def carries(tmp_path_factory):
     """A pool in which every problem can teach."""
-    file, rng = tmp_path_factory.mktemp("pool") / "carries.jsonl", np.random.default_rng(0)
-    problems = [arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False) for i in range(10)]
-    file.write_text(
-        "".join(
-            json.dumps(asdict(problem)).replace("text", "problem", 1) + "\n" for problem in problems
-        )
-    )
+    file = write_carries(tmp_path_factory.mktemp("pool") / "carries.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "SMALL", [*SMALL, f"data.pool={file}"])
         yield
