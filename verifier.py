@@ -16,6 +16,9 @@ How equality is decided, without symbolic algebra and without ever running what 
     random point of a set S with probability at most d/|S| (Schwartz 1980, Zippel 1979).  Letters
     stand for positive numbers, so sqrt(x^2) is x.
   * Two equations are equal if one is a constant multiple of the other, at those same points.
+  * But "18+25" is not the answer 43, though equal: a policy that is paid for it learns to repeat
+    the question.  Where the gold is a plain number, sums and products of numbers are refused (the
+    grader of PRM800K, arXiv 2305.20050, has such a rule).
   * Tuples, intervals and matrices are compared in order, lists, sets and unions in any order.
 
 What is not understood is compared as text and otherwise refused.  Every loop has a limit, so that
@@ -1609,6 +1612,8 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
         return _folded(left) == _folded(right), "words, ignoring case"
     if _CLOCK.fullmatch(left) and _CLOCK.fullmatch(right):
         return _squeezed(left) == _squeezed(right), "times and dates are compared as text"
+    if _LITERAL.fullmatch(right) and _undone(left):
+        return False, "a computation that is left undone is no answer where the gold is a number"
     first, work = None, 0
     for one, other in _readings(left, right, *ungrouped):
         try:
@@ -1626,6 +1631,8 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
     return first
 
 
+_LITERAL = re.compile("-?" + _NUMBER.pattern)
+_UNDONE = re.compile(rf"{_LITERAL.pattern}(?:(?:[-+*]|\\times|\\cdot|\\div){_LITERAL.pattern})+")
 _CHOICE = re.compile(r"\(?([A-J])\)?")
 _CHOSEN = re.compile(r"(?:\\text\{(?:option|choice) )?\(?([A-Ja-j])(?:\)|\.(?!\d)| ?:|\}|$)", re.I)
 _CHOSEN_TOO = re.compile(  # a second letter, or what makes of the first no choice
@@ -1637,6 +1644,12 @@ _LABEL = re.compile(r"\([A-J]\) (?=[\d\\$-])")
 _WORDS = re.compile(
     r"(?=.*[A-Za-z]{3})(?:\\text\{[A-Za-z .'-]*\}|[A-Za-z .'-])*|\d?\d:\d\d.*[AaPp]\.?[Mm].*"
 )
+
+
+def _undone(text: str) -> bool:
+    """Whether numbers stand there to be added or multiplied, and no result beside them."""
+    sides = re.sub(r"[\s(){}]", "", text).split("=")
+    return any(map(_UNDONE.fullmatch, sides)) and not any(map(_LITERAL.fullmatch, sides))
 
 
 def _folded(text: str) -> str:

@@ -587,6 +587,22 @@ def test_both_sides_of_verify():
     assert not verify("4+3=7", "7") and not verify("4+3=7#7,1", "7")
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("18+25", "43", False), (r"$18 + 25$", "43", False), ("(18+25)", "43", False),
+        ("18+25=", "43", False), ("18+25=43", "43", True), ("43=18+25", "43", True), ("x = 18+25", "43", False),
+        (r"6\cdot 7", "42", False), ("12-2", "10", False), ("1.5+2.5", "4.0", False),
+        (r"84 \div 2", "42", False), ("-5", "-5", True), (r"4.3\times 10^1", "43", True),
+        ("2^5", "32", True), (r"\frac{86}{2}", "43", True), (r"3+\frac{1}{2}", "3.5", True),
+        ("18+25", "25+18", True), ("2+3i", "2+3i", True), ("100,000+1", "100001", False),
+    ],
+)  # fmt: skip
+def test_repeating_the_question_is_not_answering_it(answer, gold, right):
+    """SmolLM2 found this: paid for "The answer is: 18+25", it learned nothing else."""
+    assert is_equivalent(answer, gold) == right
+
+
 def test_what_is_not_understood_is_compared_as_text():
     gold = r"\int_0^1 f \, dx"
     assert is_equivalent(r"\int_0^1 f\,dx", gold) and not is_equivalent(r"\int_0^2 f\,dx", gold)
