@@ -65,7 +65,7 @@ class DataConfig:
         "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
     )
     system: str = key("", "system line of the chat template; none if empty")
-    prefill: str = key("", "what every response begins with, put there and not sampled")
+    prefill: str = key("", "what every response begins with, not sampled; may hold {problem}")
 
     def __post_init__(self):
         check(self)

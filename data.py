@@ -224,12 +224,18 @@ def load_tokenizer(folder: str | Path):
         raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 
 
+def with_problem(text: str, problem: Problem) -> str:
+    """The text with the problem in place of `{problem}`."""
+    return text.replace("{problem}", problem.text)
+
+
 def prompt_ids(
     tokenizer, template: str, problem: Problem, system: str = "", prefill: str = ""
 ) -> list[int]:
     """Tokens of the prompt: the problem in place of `{problem}`, or as one turn of a "chat".
 
-    `prefill` are the first words of the answer, put into the model's mouth.
+    `prefill` are the first words of the answer, put into the model's mouth; the problem can stand
+    in them too.
 
     A tokenizer that begins texts with a BOS token does so once, also where the text already has it.
     """
@@ -240,8 +246,8 @@ def prompt_ids(
         turns += [{"role": "user", "content": problem.text}]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     else:
-        text = template.replace("{problem}", problem.text)
-    text += prefill
+        text = with_problem(template, problem)
+    text += with_problem(prefill, problem)
     has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
     try:
         return tokenizer.encode(text, add_special_tokens=not has_bos)

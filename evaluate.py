@@ -25,6 +25,7 @@ import argparse
 import json
 import math
 import sys
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def evaluate(policy: Policy, problems: list[Problem], k: int, seed: int, batch: 
     for problem, text in policy.greedy(problems, batch):
         stream = torch.Generator(policy.device)
         stream.manual_seed(stream_seed(seed, problem.text))
-        sampled = policy.texts(policy.rollout(problem, k, stream)) if k else []
+        sampled = policy.texts(repeat(problem), policy.rollout(problem, k, stream)) if k else []
         yield {
             "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
             "greedy": text, "greedy_right": verify(text, problem.answer),
@@ -140,7 +141,7 @@ def read_arguments(argv):
     add("--n", type=int, default=0, help="only the first so many problems [0: all]")
     add("--template", default="{problem}", help="prompt around {problem}, or 'chat' [{problem}]")
     add("--system", default="", help="system line of the chat template")
-    add("--prefill", default="", help="what every response begins with")
+    add("--prefill", default="", help="what every response begins with; may hold {problem}")
     add("--max_new_tokens", type=int, default=0, help="a response's limit [40 or, of files, 1024]")
     add("--batch", type=int, default=64, help="problems answered greedily at once [64]")
     add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1' or 'auto' [cpu]")

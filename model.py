@@ -4,8 +4,9 @@ What it teaches: how little separates these families.  All are embedding -> N x 
 RMSNorm, SwiGLU) -> RMSNorm -> head; they differ in four switches (`ModelConfig`): biases on
 the projections, an RMSNorm on each query and key head, the rotary scaling, and a tied head.
 
-Where it stands: pi_theta in every formula of the project.  `rollout.py` samples from it through the
-`KVCache`; `train.py` differentiates its log-probabilities; `warmup.py` pretrains the small one.
+Where it stands: pi_theta in every formula of the project.  `rollout.py` samples from it, by
+`decode.py` after the prompt; `train.py` differentiates its log-probabilities; `warmup.py` pretrains
+the small one.
 
 Try changing first: `num_key_value_heads` of `warmup.BASE_CONFIG` (how much does the cache shrink,
 what does it cost in accuracy?), or delete the rotation of the keys and watch the model lose track
@@ -169,75 +170,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class KVCache:
-    """Keys and values of every layer for B rows of at most `max_len` tokens, allocated once.
+    """Keys and values of the tokens read so far, for the tokens that come next.
 
-    All rows have the same `length`.  Prompts of unequal length are padded on the *left*: row b is
-    real from column `start[b]` on, so that its positions count from there and its pads are never
-    seen.
+    Rows of one forward pass may all continue the single row of the one before: a prompt is
+    computed once for a whole group, and gradients pass through.  Prompts of unequal length are
+    padded on the *left*: row b is real from column `start[b]` on, so that its positions count from
+    there and its pads are never seen.
     """
 
-    def __init__(self, config: ModelConfig, rows: int, max_len: int, *, device, dtype, start=None):
-        shape = (config.n_layers, rows, config.n_kv_heads, max_len, config.head_dim)
-        self.k = torch.empty(shape, device=device, dtype=dtype)  # (layers, B, K, max_len, D)
-        self.v = torch.empty(shape, device=device, dtype=dtype)
-        self.length = 0  # tokens already cached
-        self.start: Tensor | None = start  # (B,) or None where no row is padded
+    def __init__(self, start: Tensor | None = None):
+        self.layers: list[tuple[Tensor, Tensor]] = []  # (B, K, S, D) each
+        self.start = start  # (B,) or None where no row is padded
+        self.grows = True  # False: what reads it from now on is not added to it
 
-    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, K, T, D) to a layer and return all that it holds, (B, K, S, D)."""
-        end = self.length + k.shape[2]
-        if end > self.k.shape[3]:
-            raise ValueError(
-                f"the cache holds {self.k.shape[3]} tokens a row; {end} were asked for"
-            )
-        self.k[layer, :, :, self.length : end] = k
-        self.v[layer, :, :, self.length : end] = v
-        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
-
-    def expand(self, n: int) -> "KVCache":
-        """Copy the one cached row to n rows: how a prompt is read once for a whole group."""
-        wide = object.__new__(KVCache)
-        wide.length, wide.start = self.length, None
-        for name in ("k", "v"):
-            narrow = getattr(self, name)  # (layers, 1, K, max_len, D)
-            layers, _, *rest = narrow.shape
-            fresh = narrow.new_empty((layers, n, *rest))
-            fresh[:, :, :, : self.length] = narrow[:, :, :, : self.length]
-            setattr(wide, name, fresh)
-        return wide
-
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone, (n,) indices in rising order; the others are forgotten."""
-        n, filled = len(rows), slice(0, self.length)
-        for name in ("k", "v"):
-            full = getattr(self, name)
-            full[:, :n, :, filled] = full[:, rows, :, filled]  # indexing copies: safe in place
-            setattr(self, name, full[:, :n])
-        if self.start is not None:
-            self.start = self.start[rows]
-
-
-class Prompt:
-    """The keys and values of one prompt, with their gradients, for the rows that continue it.
-
-    A `KVCache` for a loss: nothing is overwritten, so that the prompt is computed once for a whole
-    group on the way there and once on the way back.
-    """
-
-    start = None  # no row is padded
-
-    def __init__(self, recorded: "Prompt | None" = None):
-        self.recorded = recorded
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
-        self.length = recorded.length if recorded else 0
-
-    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The prompt's own (1, K, P, D), or those in front of the rows' (B, K, T, D)."""
-        if self.recorded is None:
-            self.layers[layer] = k, v
-            return k, v
-        shared = (t.expand(len(k), -1, -1, -1) for t in self.recorded.layers[layer])
-        return tuple(torch.cat(pair, dim=2) for pair in zip(shared, (k, v), strict=True))
+    @property
+    def length(self) -> int:
+        """Tokens already read, S."""
+        return self.layers[0][0].shape[2] if self.layers else 0
 
 
 # --------------------------------------------------------------------------- the network
@@ -272,7 +221,8 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(D, config.norm_eps)
             self.k_norm = RMSNorm(D, config.norm_eps)
 
-    def forward(self, x, cos, sin, mask, cache: KVCache | Prompt | None, layer: int) -> Tensor:
+    def forward(self, x, cos, sin, mask, past) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The mixture (B, T, C), and all keys and values, `past` and new, (B, K, S, D) each."""
         B, T, _ = x.shape
         q = self.q_proj(x).view(B, T, self.heads, self.head_dim)  # (B, T, H, D)
         k = self.k_proj(x).view(B, T, self.kv_heads, self.head_dim)  # (B, T, K, D)
@@ -281,8 +231,10 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         heads = torch.cat((q, k), dim=2).transpose(1, 2)  # (B, H+K, T, D): turned in one go
         q, k = rotate(heads, cos, sin).split((self.heads, self.kv_heads), dim=1)
-        if cache is not None:
-            k, v = cache.write(layer, k, v)  # (B, K, S, D)
+        if past is not None:  # one row of it may serve all of these
+            pairs = zip(past, (k, v), strict=True)
+            k, v = (torch.cat((old.expand(B, -1, -1, -1), new), dim=2) for old, new in pairs)
+        keys_and_values = k, v
         shared = self.heads != self.kv_heads
         if shared and mask is not None and T > 1:
             # on GPUs no kernel that saves memory takes both a mask and shared heads
@@ -293,7 +245,7 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=shared
         )  # (B, H, T, D)
-        return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
+        return self.o_proj(y.transpose(1, 2).flatten(2)), keys_and_values
 
 
 class MLP(nn.Module):
@@ -320,9 +272,10 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x, cos, sin, mask, cache: KVCache | Prompt | None, layer: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache, layer)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x, cos, sin, mask, past) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        mixed, keys_and_values = self.self_attn(self.input_layernorm(x), cos, sin, mask, past)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), keys_and_values
 
 
 class Transformer(nn.Module):
@@ -361,26 +314,29 @@ class Transformer(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """Of queries, keys and values, and so of a cache."""
+        """Of the products of matrices."""
         return self.low_precision or self.dtype
 
-    def autocast(self):
+    def autocast(self, reuse_weights=True):
         """Within, products of matrices are in `low_precision`; weights and sums of layers are not.
 
         An update of 1e-6 is lost on a weight in bfloat16: so the weights stay float32 ("master
         weights", arXiv 1710.03740).
         """
         return torch.autocast(
-            self.device.type, self.low_precision, enabled=self.low_precision is not None
+            self.device.type,
+            self.low_precision,
+            enabled=self.low_precision is not None,
+            cache_enabled=reuse_weights,
         )
 
     def forward(
-        self, tokens: Tensor, cache: KVCache | Prompt | None = None, last_only=False, logits=True
+        self, tokens: Tensor, cache: KVCache | None = None, last_only=False, logits=True
     ) -> Tensor:
         """Logits of the next token, (B, T) -> (B, T, V); with `last_only` just the last, (B, 1, V).
 
-        With a cache the tokens stand after those already in it, and are added to it.  Without
-        `logits` what the head reads, (B, T, C): for losses that never hold all the logits.
+        With a cache the tokens stand after those already in it, and are added to it if it `grows`.
+        Without `logits` what the head reads, (B, T, C): for losses that never hold all the logits.
         """
         T = tokens.shape[1]
         before = 0 if cache is None else cache.length
@@ -388,11 +344,15 @@ class Transformer(nn.Module):
         cos, sin = self.rotary(before + T)[:, positions]  # (T, D) each, (B, 1, T, D) when padded
         x = self.model["embed_tokens"](tokens)  # (B, T, C)
         again = self.recompute and torch.is_grad_enabled()
-        for layer, block in enumerate(self.model["layers"]):
+        pasts = cache.layers if before else [None] * self.config.n_layers
+        grown = []
+        for block, past in zip(self.model["layers"], pasts, strict=True):
             step = partial(recomputed, block, use_reentrant=False) if again else block
-            x = step(x, cos, sin, mask, cache, layer)
-        if cache is not None:
-            cache.length += T
+            x, keys_and_values = step(x, cos, sin, mask, past)
+            if cache is not None and cache.grows:
+                grown.append(keys_and_values)
+        if grown:
+            cache.layers = grown
         h = self.model["norm"](x[:, -1:] if last_only else x)
         return self.head(h) if logits else h
 
@@ -407,8 +367,12 @@ class Transformer(nn.Module):
 
     def head(self, h: Tensor) -> Tensor:
         """Logits from hidden states, (..., C) -> (..., V)."""
-        weight = self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
-        return F.linear(h, weight)
+        return F.linear(h, self.head_weight)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, C), of the head or, where they are tied, of the embedding."""
+        return self.model["embed_tokens"].weight if self.config.tied else self.lm_head.weight
 
     def save(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write `config.json` and `model.safetensors`, which transformers loads as they are.

@@ -10,7 +10,8 @@ Try changing first: `rewards`.  Subtract a little for every token, and watch the
 """
 
 import shutil
-from itertools import chain
+from collections.abc import Iterable
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 import parallel
 from config import Config, ConfigError
-from data import DataError, Problem, load_tokenizer, prompt_ids
+from data import DataError, Problem, load_tokenizer, prompt_ids, with_problem
 from model import Transformer, find_folder, load, read_json
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
@@ -73,22 +74,26 @@ class Policy:
             )  # fmt: skip
         return parallel.whole_group(part)
 
-    def texts(self, group: Group) -> list[str]:
-        """The responses as the verifier reads them, with the words put into the model's mouth."""
-        decoded = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
-        return [self.cfg.data.prefill + text for text in decoded]
+    def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
+        """The response to each problem as the verifier reads it, the words put into the model's
+        mouth in front."""
+        texts = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
+        return [
+            with_problem(self.cfg.data.prefill, p) + t
+            for p, t in zip(problems, texts, strict=False)
+        ]
 
     def rewards(self, problem: Problem, group: Group) -> list[float]:
         """1.0 where the verifier accepts the response, else 0.0; (G,)."""
-        return [float(verify(text, problem.answer)) for text in self.texts(group)]
+        return [float(verify(text, problem.answer)) for text in self.texts(repeat(problem), group)]
 
-    def entropy(self, group: Group, whose: str) -> float | None:
+    def entropy(self, problem: Problem, group: Group, whose: str) -> float | None:
         """Of the policy, in nats a token, or of its answers, in nats a response."""
         if whose == "policy":
             return group.entropy()
         if whose == "none":
             return None
-        answers = [str(extract_answer(text)) for text in self.texts(group)]
+        answers = [str(extract_answer(text)) for text in self.texts(repeat(problem), group)]
         share = np.unique(answers, return_counts=True)[1] / len(answers)
         return float(-(share * np.log(share)).sum())
 
@@ -101,7 +106,7 @@ class Policy:
                 self.model, [self.prompt(p) for p in some], temperature=0.0, generator=unused,
                 **self.limits,
             )  # fmt: skip
-            yield from zip(some, self.texts(group), strict=True)
+            yield from zip(some, self.texts(some, group), strict=True)
 
     def evaluate(self, problems: list[Problem], clock) -> dict:
         """Greedy accuracy, overall and by kind; these rollouts are not training's cost."""

@@ -1,8 +1,8 @@
 """Rollouts: sample G responses to one prompt, reading the prompt once.
 
 What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is prefilled a
-single time and its cache copied to the G rows; each further token costs one forward pass of one
-token a row; rows that have said a stop token leave the batch.
+single time for the G rows; each further token costs one step of one token a row (`decode.py`); rows
+that have said a stop token leave the batch.
 
 Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  The
 log-probabilities recorded here are log pi_old in the ratio of `train.grpo_loss`, so they are those
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decode import Decoder
 from model import KVCache, Transformer
 
 ROWS = ("tokens", "lengths", "logprobs", "finished")  # the tensors of a `Group`
@@ -98,12 +99,7 @@ def generate(
     """
     prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
     pick = _Sampler(n, max_new_tokens, temperature, top_k, top_p, generator, part)
-    cache = _new_cache(model, rows=1, max_len=prompt.shape[1] + max_new_tokens)
-    with model.autocast():
-        logits = model(prompt, cache, last_only=True)[:, -1]  # (1, V)
-        rows = pick.rows
-        cache, logits = cache.expand(rows), logits.expand(rows, -1)  # (rows, V)
-        return _decode(model, cache, logits, prompt.expand(rows, -1), pick, stop_ids)
+    return _decode(model, KVCache(), prompt, pick, stop_ids)
 
 
 @torch.no_grad()
@@ -125,17 +121,18 @@ def generate_batch(
     padded = _prompt_tensor(prompts, model)  # (B, P)
     B, P = padded.shape
     start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
-    cache = _new_cache(model, B, P + max_new_tokens, start if start.any() else None)
     pick = _Sampler(B, max_new_tokens, temperature, top_k, top_p, generator)
-    with model.autocast():
-        logits = model(padded, cache, last_only=True)[:, -1]  # (B, V)
-        return _decode(model, cache, logits, padded, pick, stop_ids)
+    return _decode(model, KVCache(start if start.any() else None), padded, pick, stop_ids)
 
 
-def _decode(model, cache, logits, prompt, pick, stop_ids) -> Group:
-    """From the logits after the prompt to n finished rows: one token a live row and step."""
-    (n, P), max_new_tokens = prompt.shape, pick.max_new_tokens
+def _decode(model, cache, prompt, pick, stop_ids) -> Group:
+    """From one prompt for all rows, or one for each, to finished rows: a token a row and step."""
+    n, P, max_new_tokens = pick.rows, prompt.shape[1], pick.max_new_tokens
     check_stop_ids(stop_ids, model.config.vocab_size)
+    with model.autocast():
+        logits = model(prompt, cache, last_only=True)[:, -1].expand(n, -1)  # (n, V)
+    step = Decoder(model, cache, n, max_new_tokens)
+    prompt = prompt.expand(n, -1)  # (n, P)
     is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)
     is_stop[list(stop_ids)] = True
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
@@ -143,18 +140,19 @@ def _decode(model, cache, logits, prompt, pick, stop_ids) -> Group:
     rows = torch.arange(n, device=prompt.device)  # (live,) the output's row of each cache row
     going = torch.ones(n, dtype=torch.bool, device=prompt.device)  # (live,) no stop token yet
 
-    for t in range(max_new_tokens):
-        token, logprob = pick(logits, rows, t)  # (live,) each
-        tokens[rows, t], logprobs[rows, t] = token, logprob
-        going = going & ~is_stop[token]
-        n_going = int(going.sum())  # the one value a step that the processor waits for
-        if n_going == 0 or t + 1 == max_new_tokens:
-            break
-        if 2 * n_going <= len(rows):  # copying the cache costs, so drop in few large steps
-            keep = going.nonzero()[:, 0]
-            cache.keep(keep)
-            rows, token, going = rows[keep], token[keep], going[keep]
-        logits = model(token[:, None], cache)[:, -1]  # (live, V)
+    with torch.inference_mode():  # the group itself was made before: a loss may use it
+        for t in range(max_new_tokens):
+            token, logprob = pick(logits, rows, t)  # (live,) each
+            tokens[rows, t], logprobs[rows, t] = token, logprob
+            going = going & ~is_stop[token]
+            n_going = int(going.sum())  # the one value a step that the processor waits for
+            if n_going == 0 or t + 1 == max_new_tokens:
+                break
+            if 2 * n_going <= len(rows):  # dropping rows copies, so do it in few large steps
+                keep = going.nonzero()[:, 0]
+                step.keep(keep)
+                rows, token, going = rows[keep], token[keep], going[keep]
+            logits = step(token)  # (live, V)
 
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
@@ -237,9 +235,3 @@ def _prompt_tensor(prompts: Sequence[Sequence[int]], model: Transformer) -> Tens
         raise ValueError("an empty prompt: there is nothing to continue")
     padded = [[0] * (longest - len(p)) + list(p) for p in prompts]
     return torch.tensor(padded, dtype=torch.long, device=model.device)  # (B, P)
-
-
-def _new_cache(model: Transformer, rows: int, max_len: int, start: Tensor | None = None) -> KVCache:
-    return KVCache(
-        model.config, rows, max_len, device=model.device, dtype=model.compute_dtype, start=start
-    )

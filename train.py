@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ from config import (
     read_config,
 )
 from data import DataError, Problem, arithmetic_problems, load_jsonl
-from model import CheckpointError, Prompt, Transformer, read_json
+from model import CheckpointError, KVCache, Transformer, read_json
 from policy import Policy
 from record import Log, State, TrainingError, stream_seed
 from rollout import Group
@@ -148,15 +149,18 @@ def token_logprobs(
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
     def logprobs(states: Tensor, targets: Tensor) -> Tensor:
-        logits = model.head(states).float() / temperature  # (G, chunk, V)
+        # not the weight lowered for all chunks: its gradient would be their sum in bfloat16
+        with model.autocast(reuse_weights=False):
+            logits = model.head(states).float() / temperature  # (G, chunk, V)
         return logits.log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]  # (G, chunk)
 
     chunk = max(1, memory.LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
     with model.autocast():
         # column t predicts the token at t + 1: the first response token comes from P - 1
-        prompt = Prompt()
+        prompt = KVCache()
         first = model(tokens[:1, :prompt_len], prompt, last_only=True, logits=False)  # (1, 1, C)
-        rest = model(tokens[:, prompt_len:-1], Prompt(prompt), logits=False)  # (G, L-1, C)
+        prompt.grows = False
+        rest = model(tokens[:, prompt_len:-1], prompt, logits=False)  # (G, L-1, C)
         states = torch.cat((first.expand(len(tokens), -1, -1), rest), dim=1)  # (G, L, C)
         pieces = [
             recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
@@ -240,7 +244,7 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, st
             groups = [policy.rollout(pool[i], G, state.rollout_stream) for i in picks]
             rewards = [policy.rewards(pool[i], g) for i, g in zip(picks, groups, strict=True)]
         for i, group, r in zip(picks, groups, rewards, strict=True):
-            selector.update(i, r, policy.entropy(group, cfg.selector.entropy))
+            selector.update(i, r, policy.entropy(pool[i], group, cfg.selector.entropy))
 
         advantages = [group_advantages(r, cfg.update.advantage).to(model.device) for r in rewards]
         # Groups of equal rewards teach nothing, but every rollout is paid for.
@@ -260,7 +264,8 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, st
         result = policy.evaluate(heldout, clock) if due else {}
         log.write(state.step, offer, chosen, picks, rewards, groups, stats, result)
         if "skipped" in stats:
-            log.skipped_update(state.step, picks, [policy.texts(g) for g in groups], rewards, stats)
+            texts = [policy.texts(repeat(pool[i]), g) for i, g in zip(picks, groups, strict=True)]
+            log.skipped_update(state.step, picks, texts, rewards, stats)
         if state.step % cfg.checkpoint_every == 0:
             state.save()
     return asked

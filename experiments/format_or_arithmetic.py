@@ -69,7 +69,9 @@ def accuracy(policy: Policy, problems: list[Problem], way: str) -> float:
         policy.model, [prompt(policy, p, way) for p in problems], temperature=0.0,
         generator=torch.Generator(), **policy.limits,
     )  # fmt: skip
-    right = [verify(t, p.answer) for t, p in zip(policy.texts(group), problems, strict=True)]
+    right = [
+        verify(t, p.answer) for t, p in zip(policy.texts(problems, group), problems, strict=True)
+    ]
     return float(np.mean(right))
 
 

@@ -231,7 +231,7 @@ def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):
         "{% for m in messages %}{{ m['content'] }}{{ '+' if m['role'] == 'system' else '=' }}"
         "{% endfor %}"
     )
-    ids = prompt_ids(chat, "chat", Problem("2", ""), system="1", prefill="3#")
-    assert chat.decode(ids, skip_special_tokens=True) == "1+2=3#"
+    ids = prompt_ids(chat, "chat", Problem("2", ""), system="1", prefill="{problem}+3#")
+    assert chat.decode(ids, skip_special_tokens=True) == "1+2=2+3#"
     assert ids.count(BOS) == 1
     assert chat.decode(prompt_ids(chat, "chat", Problem("2", "")), skip_special_tokens=True) == "2="

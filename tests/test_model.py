@@ -102,26 +102,23 @@ def test_base_model_equals_transformers(base):
 def test_cached_equals_uncached(tiny, chunk):
     """Chunks of 2 and more fail where is_causal is used with fewer queries than keys."""
     tokens = torch.randint(0, 23, (2, 12), generator=torch.Generator().manual_seed(3))
-    cache = KVCache(tiny.config, 2, 12, device="cpu", dtype=torch.float32)
+    cache = KVCache()
     pieces = [tiny(piece, cache) for piece in tokens.split(chunk, dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), tiny(tokens), atol=1e-5, rtol=0)
+    assert cache.length == 12
 
 
 @torch.no_grad()
-def test_keep_leaves_the_right_rows(tiny):
-    tokens = torch.randint(0, 23, (4, 6), generator=torch.Generator().manual_seed(4))
-    cache = KVCache(tiny.config, 4, 7, device="cpu", dtype=torch.float32)
-    tiny(tokens, cache)
-    cache.keep(torch.tensor([1, 3]))
-    after = tiny(torch.tensor([[5], [6]]), cache)[:, -1]
-    whole = torch.cat((tokens[[1, 3]], torch.tensor([[5], [6]])), dim=1)
-    torch.testing.assert_close(after, tiny(whole)[:, -1], atol=1e-5, rtol=0)
-
-
-def test_a_full_cache_says_so(tiny):
-    cache = KVCache(tiny.config, 1, 4, device="cpu", dtype=torch.float32)
-    with pytest.raises(ValueError, match="holds 4 tokens"):
-        tiny(torch.zeros(1, 5, dtype=torch.long), cache)
+def test_one_row_of_a_cache_serves_many_and_need_not_grow(tiny):
+    tokens = torch.randint(0, 23, (3, 9), generator=torch.Generator().manual_seed(4))
+    tokens[:, :5] = tokens[0, :5]
+    cache = KVCache()
+    tiny(tokens[:1, :5], cache)
+    cache.grows = False
+    for _ in range(2):
+        rest = tiny(tokens[:, 5:], cache)
+        torch.testing.assert_close(rest, tiny(tokens)[:, 5:], atol=1e-5, rtol=0)
+    assert cache.length == 5
 
 
 # ---- checkpoints

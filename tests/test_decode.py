@@ -1,0 +1,98 @@
+"""decode.py: one token a row at a time, the same function as the model's own forward pass."""
+
+import pytest
+import torch
+from conftest import random_model
+
+import decode
+from decode import Decoder
+from model import KVCache
+
+FAMILIES = {
+    "qwen2": {},
+    "qwen3": {"model_type": "qwen3", "head_dim": 16},
+    "llama": {"model_type": "llama", "num_key_value_heads": 4, "tie_word_embeddings": False},
+    "biases": {"model_type": "llama", "attention_bias": True, "mlp_bias": True},
+}
+LENGTH, STEPS = 5, 6
+
+
+def tokens(rows):
+    return torch.randint(0, 23, (rows, LENGTH + STEPS), generator=torch.Generator().manual_seed(1))
+
+
+def stepped(model, prompt, rest, start=None):
+    """Logits after each token of `rest` (n, STEPS), which continue one prompt or one each."""
+    cache = KVCache(start)
+    model(prompt, cache)
+    step = Decoder(model, cache, len(rest), STEPS)
+    return torch.stack([step(token) for token in rest.T], dim=1)  # (n, STEPS, V)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("packed_from", [0, 10**9], ids=["packed", "plain"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_equal_the_forward_pass(family, packed_from, monkeypatch):
+    """For rows that share a prompt, whose keys and values are there but once."""
+    monkeypatch.setattr(decode, "SMALL", packed_from)
+    model, rows = random_model(**FAMILIES[family]), tokens(3)
+    rows[:, :LENGTH] = rows[0, :LENGTH]
+    logits = stepped(model, rows[:1, :LENGTH], rows[:, LENGTH:])
+    torch.testing.assert_close(logits, model(rows)[:, LENGTH:], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_row_may_have_its_own_padded_prompt(family):
+    model, rows, start = random_model(**FAMILIES[family]), tokens(3), torch.tensor([0, 2, 4])
+    logits = stepped(model, rows[:, :LENGTH], rows[:, LENGTH:], start)
+    for row, first, ours in zip(rows, start, logits, strict=True):
+        alone = model(row[None, first:])[0, LENGTH - first :]
+        torch.testing.assert_close(ours, alone, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared", [True, False])
+def test_keep_goes_on_with_the_right_rows(tiny, shared):
+    rows, kept = tokens(4), torch.tensor([1, 3])
+    start = None if shared else torch.tensor([0, 1, 3, 2])
+    if shared:
+        rows[:, :LENGTH] = rows[0, :LENGTH]
+    prompt, rest = rows[: 1 if shared else 4, :LENGTH], rows[:, LENGTH:]
+    cache = KVCache(start)
+    tiny(prompt, cache)
+    step = Decoder(tiny, cache, 4, STEPS)
+    step(rest[:, 0])
+    step.keep(kept)
+    logits = torch.stack([step(token) for token in rest[kept, 1:].T], dim=1)
+    torch.testing.assert_close(
+        logits, stepped(tiny, prompt, rest, start)[kept, 1:], atol=1e-5, rtol=0
+    )
+
+
+@torch.no_grad()
+def test_scores_are_not_rounded_in_low_precision(tiny):
+    """Products in bfloat16 come as near to the exact logits as the forward pass does."""
+    rows = tokens(3)
+    rows[:, :LENGTH] = rows[0, :LENGTH]
+    exact = tiny(rows)[:, LENGTH:]
+    tiny.low_precision = torch.bfloat16
+    with tiny.autocast():
+        forward = tiny(rows)[:, LENGTH:].float()
+        cache = KVCache()
+        tiny(rows[:1, :LENGTH], cache)
+    step = Decoder(tiny, cache, 3, STEPS)
+    ours = torch.stack([step(token) for token in rows[:, LENGTH:].T], dim=1).float()
+    assert 0 < (ours - exact).abs().mean() < 1.2 * (forward - exact).abs().mean()
+
+
+def test_a_decoder_is_of_the_weights_that_it_was_made_of(tiny):
+    """An update between two rollouts must not be missed: each rollout makes its own."""
+    with torch.no_grad():
+        cache = KVCache()
+        tiny(tokens(1), cache)
+        before = Decoder(tiny, cache, 1, 2)(torch.tensor([3]))
+        for parameter in tiny.parameters():
+            parameter.mul_(1.1)
+        after = Decoder(tiny, cache, 1, 2)(torch.tensor([3]))
+    assert not torch.allclose(before, after)
