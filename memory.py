@@ -4,7 +4,8 @@ What it teaches: why a model that answers questions in 3 GB is trained in 30.  O
 float32 there are four copies (the weights, their gradients, AdamW's two moments): 16n bytes.  To
 these come, one after the other and not together:
 
-    sampling     the keys and values of G responses                    2 * layers * G * T * K * D
+    sampling     the keys and values of the prompt, once, and of G responses, in float32;
+                 the weights once more, laid out for decoding (`decode.py`)
     the update   what each layer keeps of the prompt and of each response token:
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
@@ -45,22 +46,23 @@ def predict(
     shards = processes if cfg.shard else 1
     all_weights = 4 * n_weights
     rows = cfg.rollout.group_size // processes
-    T = longest_prompt + cfg.rollout.max_new_tokens
     heads = model.n_kv_heads * model.head_dim
     width = 2 if low else 4  # bytes of a key or value
     lowered = n_weights * 2 if low else 0  # autocast keeps a copy of the weights while it is on
 
-    a_row = 2 * model.n_layers * T * heads * width  # of the cache
+    new = cfg.rollout.max_new_tokens
+    a_token = 2 * model.n_layers * heads * 4  # of the cache
     distribution = 4 * 3 * model.vocab_size  # logits and log p
     unsharded = all_weights if shards > 1 else 0
     evaluated = min(cfg.eval_batch, cfg.data.heldout_size or cfg.eval_batch)
-    sampling = lowered + unsharded + max(
-        rows * (a_row + distribution + 8 * 2 * model.vocab_size),  # and the sampler's CDF
-        evaluated * (a_row + distribution),
+    sampling = width * n_weights + unsharded + max(
+        longest_prompt * a_token
+        + rows * (new * a_token + distribution + 8 * 2 * model.vocab_size),  # the sampler's CDF
+        evaluated * ((longest_prompt + new) * a_token + distribution),
     )  # fmt: skip
 
     update_rows = min(cfg.update.micro_batch or rows, rows)
-    sampled = update_rows * cfg.rollout.max_new_tokens
+    sampled = update_rows * new
     tokens = longest_prompt + sampled  # the prompt is computed once for all rows
     prompt_keys = 2 * update_rows * longest_prompt * heads * width  # a copy a row
     one_layer = tokens * kept_for_backward(model, low) + prompt_keys

@@ -2,6 +2,7 @@
 
 python experiments/bench.py                        # the tiny model, a few minutes on one thread
 python experiments/bench.py --models 135m --groups 8 --new 32 --repeats 3
+python experiments/bench.py --growth             # our sampling alone: longer responses, more rows
 python experiments/bench.py --device cuda --precision bfloat16 --models 135m 1.5b
 
 Ours and theirs take turns in every repeat, on the same weights and prompts; a row gives medians,
@@ -155,6 +156,38 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
     return row
 
 
+LENGTHS, ROWS = (128, 256, 512, 1024, 2048), (1, 2, 4, 8, 16, 32, 64)
+
+
+def growth(ours, name: str, args) -> dict:
+    """Seconds of sampling at 4 rows for longer and longer responses, at 32 tokens for more rows."""
+
+    def seconds(G: int, new: int) -> float:
+        stream = torch.Generator(args.device).manual_seed(0)
+        prompt = [4 + i % 10 for i in range(64)]
+        return min(
+            timed(
+                lambda: generate(
+                    ours, prompt, G, max_new_tokens=new, stop_ids=[], generator=stream
+                ),
+                args.device,
+            )
+            for _ in range(3)
+        )
+
+    return {
+        "length": {new: seconds(4, new) for new in tqdm(LENGTHS, desc=f"{name}, longer")},
+        "rows": {G: seconds(G, 32) for G in tqdm(ROWS, desc=f"{name}, more rows")},
+    }
+
+
+def show_growth(name: str, found: dict) -> None:
+    each = ", ".join(f"{new}: {1e3 * s / new:.2f}" for new, s in found["length"].items())
+    print(f"{name:5} 4 rows, ms a step at so many response tokens: {each}")
+    each = ", ".join(f"{G}: {1e3 * s / 32:.2f}" for G, s in found["rows"].items())
+    print(f"{name:5} 32 tokens, ms a step at so many rows: {each}")
+
+
 def ratio(theirs: list[float], ours: list[float]) -> str:
     """How many times as long theirs takes: of the medians, and the extremes of the repeats."""
     each = [a / b for a, b in zip(theirs, ours, strict=True)]
@@ -177,6 +210,11 @@ def show(name: str, row: dict) -> None:
     )
 
 
+def write(out: Path | None, found: dict) -> None:
+    if out:
+        out.write_text(json.dumps(found, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
@@ -188,6 +226,7 @@ def main() -> None:
     add("--threads", type=int, default=1, help="CPU threads [1]")
     add("--device", default="cpu")
     add("--precision", default="float32", choices=["float32", "bfloat16"])
+    add("--growth", action="store_true", help="how the time of ours grows, nothing of theirs")
     add("--out", type=Path, help="write the numbers to this JSON file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -200,13 +239,17 @@ def main() -> None:
     found = {"machine": machine, "threads": args.threads, "torch": torch.__version__, "models": {}}
     for name in args.models:
         ours, theirs = both(name, args.device, dtype)
+        if args.growth:
+            found["models"][name] = growth(ours, name, args)
+            show_growth(name, found["models"][name])
+            write(args.out, found)
+            continue
         rows = found["models"][name] = []
         sizes = [(G, P) for P in args.prompts for G in args.groups]
         for G, P in tqdm(sizes, desc=name):
             rows.append(cell(ours, theirs, G, P, args.new, args, machine))
             show(name, rows[-1])
-            if args.out:
-                args.out.write_text(json.dumps(found, indent=2) + "\n")
+            write(args.out, found)
 
 
 if __name__ == "__main__":
