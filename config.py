@@ -155,6 +155,10 @@ class Config:
     max_rollouts: int = key(
         1480, "stop before the step that exceeds this; 0: no limit", least=0, resumable=True
     )
+    stop_accuracy: float = key(
+        0.0, "end after two evaluations in a row that reach this; 0: never",
+        least=0, most=1, resumable=True,
+    )  # fmt: skip
     eval_every: int = key(80, "rollouts between evaluations", least=1, resumable=True)
     eval_batch: int = key(
         256, "problems answered at once in an evaluation; fewer take less memory",

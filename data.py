@@ -135,13 +135,14 @@ def main(argv=None) -> int:
     parser.add_argument("folder", type=Path, help="where to write the two files")
     parser.add_argument("--pool", type=int, default=128, help="problems to train on [128]")
     parser.add_argument("--heldout", type=int, default=200, help="held-out problems [200]")
+    parser.add_argument("--largest", type=int, default=49, help="of the numbers added [49]")
     parser.add_argument("--seed", type=int, default=0, help="of their choice [0]")
     args = parser.parse_args(argv)
     try:
         rng = np.random.default_rng(args.seed)
         files = {
-            "sums.jsonl": plain_sums(args.pool, rng, heldout=False),
-            "sums-heldout.jsonl": plain_sums(args.heldout, rng, heldout=True),
+            "sums.jsonl": plain_sums(args.pool, rng, False, args.largest),
+            "sums-heldout.jsonl": plain_sums(args.heldout, rng, True, args.largest),
         }
         args.folder.mkdir(parents=True, exist_ok=True)
         for name, problems in files.items():

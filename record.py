@@ -134,11 +134,13 @@ class Log:
 
     COUNTS = (
         "rollouts", "tokens", "updates", "informative", "evaluated_at", "group_size", "bad_updates",
-        "before", "last", "seconds", "written",
+        "before", "last", "good_enough", "seconds", "written",
     )  # fmt: skip
 
-    def __init__(self, out: Path, n_steps: int, pool: list[Problem]):
+    def __init__(self, out: Path, n_steps: int, pool: list[Problem], stop_accuracy: float):
         self.out, self.n_steps, self.pool = out, n_steps, pool
+        self.stop_accuracy = stop_accuracy
+        self.good_enough = 0  # evaluations in a row that reached it
         self.before: dict = {}  # the evaluation before the first step, and the last one
         self.last: dict = {}
         self.rollouts = self.tokens = self.updates = self.informative = self.evaluated_at = 0
@@ -169,7 +171,7 @@ class Log:
             raise CheckpointError(f"{self.out / 'metrics.jsonl'}: shorter than at the checkpoint")
         self.file.truncate(state["bytes"])
         for name in self.COUNTS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # a count newer than the run
 
     def __enter__(self):
         return self
@@ -222,7 +224,11 @@ class Log:
         }  # fmt: skip
         self.file.write((json.dumps(entry) + "\n").encode())
         self.file.flush()
-        self.last = result or self.last
+        if result:
+            self.last = result
+            self.good_enough = (
+                self.good_enough + 1 if result["accuracy"] >= self.stop_accuracy else 0
+            )
         problem, right = self.pool[picks[0]].text, sum(rewards[0])
         self.bar.set_postfix_str(
             f"accuracy {self.last['accuracy']:.1%}, {self.rollouts} rollouts, "
@@ -247,7 +253,11 @@ class Log:
                 f"groups in {file} or lower update.lr; the last checkpoint is whole"
             )
 
-    def summary(self) -> dict:
+    def learned(self) -> bool:
+        """Whether the run may end before its limits, by `stop_accuracy`."""
+        return self.stop_accuracy > 0 and self.good_enough >= 2
+
+    def summary(self, steps: int) -> dict:
         """What `summary.json` holds."""
         self.count_total()
         return {
@@ -255,7 +265,7 @@ class Log:
             "accuracy_after": self.last["accuracy"],
             "accuracy_by_kind_before": self.before["accuracy_by_kind"],
             "accuracy_by_kind_after": self.last["accuracy_by_kind"],
-            "steps": self.n_steps,
+            "steps": steps,
             "updates": self.updates,
             "rollouts": self.rollouts,
             "tokens": self.tokens,

@@ -234,7 +234,9 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, st
     M = min(cfg.selector.candidates, len(pool))
 
     asked = 0  # a signal that reached any process ends the loop of all
-    while state.step < log.n_steps and not (asked := max(parallel.gather(stop.asked))):
+    while state.step < log.n_steps and not log.learned():
+        if asked := max(parallel.gather(stop.asked)):
+            break
         candidates = state.candidate_stream.choice(len(pool), M, replace=False)  # (M,)
         offer = describe(selector, candidates)
         chosen = selector.choose(candidates)  # one index; all of them for the full batch
@@ -363,7 +365,7 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
         with (
             checkpoint.only_process(out) if parallel.rank() == 0 else nullcontext(),
             checkpoint.Stop() as stop,
-            Log(out, n_steps, pool) as log,
+            Log(out, n_steps, pool, cfg.stop_accuracy) as log,
         ):
             state = State(cfg, policy, len(pool), fixed, log)
             begin(cfg, policy, heldout, state, resume)
@@ -372,7 +374,7 @@ def run(cfg: Config, out: Path, resume: str | None = None) -> int:
             if asked:
                 print(f"stopped after step {state.step}, which is saved; add --resume to go on")
                 return 128 + asked
-            weights, summary = state.weights(), log.summary()
+            weights, summary = state.weights(), log.summary(state.step)
             if parallel.rank() == 0:
                 checkpoint.replace_folder(out / "model", partial(policy.save, weights=weights))
                 checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")

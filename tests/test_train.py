@@ -355,3 +355,12 @@ def test_every_configuration_that_is_shipped_is_valid(file):
 def test_the_other_configurations_can_be_read(path):
     cfg = read_config(path, [])
     assert train.plan_steps(cfg, 128) > 0 and "/" in cfg.model
+
+
+def test_a_run_ends_early_where_two_evaluations_in_a_row_are_good_enough(tmp_path):
+    out = tmp_path / "run"
+    assert start(out, *QUICK, "eval_every=8", "stop_accuracy=0.01") == 0
+    assert [("accuracy" in line) for line in lines(out)] == [True, True]
+    assert json.loads((out / "summary.json").read_text())["steps"] == 2
+    model = load(out / "model")
+    assert model.config.n_layers == 3
