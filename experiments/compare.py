@@ -1,0 +1,207 @@
+"""Does one well-chosen problem a step save rollouts?  Every arm, learning rate and seed.
+
+python experiments/compare.py                   # about two hours on two cores; goes on where it was
+python experiments/compare.py --quick           # a quarter of an hour: three arms, two rates
+python experiments/compare.py --tables          # the tables of what is there, no runs
+
+Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
+the candidates of a step, the budget of rollouts, an evaluation every so many rollouts, and a stop
+rule fixed beforehand, two evaluations in a row at 97% or more.  One JSON line a run.
+
+Seeds 0 to 4 are in the tables; each arm's own best rate is picked on seeds 100 to 102 alone, by the
+mean number of rollouts to 90% (a run that never gets there counts with its whole budget).
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+# configuration, budget of rollouts, rollouts between evaluations, equal rollouts, equal updates
+TASKS = {
+    "small": ("small.json", 6400, 128, 1408, 40),
+}
+RATES = (5e-5, 1e-4, 2e-4, 4e-4)
+EQUAL_RATE = 1e-4  # small.json's own
+ARMS = {  # what is set beside the learning rate and the seed
+    "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
+    "thompson": {}, "informative": {}, "dopr": {},
+    "dopr, gate by answers": {"selector.entropy": "answers"},
+    "dopr, no gate": {"selector.entropy": "none"},
+}  # fmt: skip
+SEEDS, TUNING = (0, 1, 2, 3, 4), (100, 101, 102)
+LEVELS = (0.8, 0.9, 0.95)
+
+
+def run(task: str, arm: str, rate: float, seed: int) -> dict:
+    """Train once; the record of the run, with its curve of accuracy."""
+    import train  # in the worker: torch is loaded once a process
+
+    config, budget, every, *_ = TASKS[task]
+    folder = Path(tempfile.mkdtemp())
+    settings = {
+        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0], "steps": budget,
+        "max_rollouts": budget, "eval_every": every, "stop_accuracy": 0.97,
+        "checkpoint_every": 10**6, "threads": 1, **ARMS[arm],
+    }  # fmt: skip
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = train.main(["--config", config, "--out", str(folder / "run"), *words])
+    if status:
+        raise RuntimeError(said.getvalue().strip().splitlines()[-1])
+    steps = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").open()]
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    shutil.rmtree(folder)
+    picked: list[dict] = []  # groups by kind between two evaluations
+    for step in steps:
+        while len(picked) <= (step["rollouts"] - 1) // every:
+            picked.append({})
+        for kind in step["kind"]:
+            picked[-1][kind] = picked[-1].get(kind, 0) + 1
+    names = ("rollouts", "tokens", "updates", "accuracy")
+    curve = [[step[name] for name in names] for step in steps if "accuracy" in step]
+    return {
+        "task": task, "arm": arm, "rate": rate, "seed": seed,
+        "curve": [[0, 0, 0, summary["accuracy_before"]], *curve],
+        "informative": summary["informative_groups"],
+        "groups": summary["rollouts"] // summary["group_size"], "picked": picked,
+        "seconds": round(summary["seconds"]["total"], 1),
+    }  # fmt: skip
+
+
+def key(record: dict) -> tuple:
+    return record["task"], record["arm"], record["rate"], record["seed"]
+
+
+def read(path: Path) -> list[dict]:
+    """The records of the runs that are finished."""
+    return [json.loads(line) for line in path.open()] if path.exists() else []
+
+
+def run_all(jobs: list[tuple], out: Path, processes: int) -> None:
+    """What is not yet in the file, a line a run as it ends."""
+    done = {key(record) for record in read(out)}
+    jobs = [job for job in jobs if job not in done]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    workers = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
+        running = {workers.submit(run, *job): job for job in jobs}
+        bar = tqdm(as_completed(running), total=len(jobs), desc="runs")
+        for finished in bar:
+            record = finished.result()
+            with out.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            bar.set_postfix_str(f"{record['arm']} {record['rate']:g}: {record['curve'][-1][3]:.1%}")
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+# --------------------------------------------------------------------------- what came out
+
+
+def cost_to(record: dict, level: float, column: int, budget: int) -> float:
+    """Rollouts (column 0) or tokens (1) at the first evaluation at this level; inf if never."""
+    return next((point[column] for point in record["curve"] if point[3] >= level), np.inf)
+
+
+def accuracy_at(record: dict, column: int, limit: float) -> float:
+    """Of the last evaluation within so many rollouts (column 0) or updates (2)."""
+    return [point[3] for point in record["curve"] if point[column] <= limit][-1]
+
+
+def interval(values) -> str:
+    """Mean and bootstrap 95% interval over the seeds."""
+    values = np.asarray(values, dtype=float)
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(len(values), size=(10_000, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return f"{values.mean():,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def best_rate(records: list[dict], arm: str, budget: int) -> float:
+    """By the tuning seeds alone; of equals the smaller."""
+
+    def mean_cost(rate: float) -> float:
+        mine = [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in TUNING]
+        costs = [min(cost_to(r, 0.9, 0, budget), budget) for r in mine]
+        return float(np.mean(costs)) if costs else np.inf
+
+    return min(RATES, key=mean_cost)
+
+
+def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
+    """Markdown: an arm a row, each at its rate, over the seeds of the table."""
+    _, budget, _, rollouts, updates = TASKS[task]
+    lines = [
+        f"| arm | rate | rollouts to 80% | to 90% | to 95% | tokens to 90% "
+        f"| accuracy at {rollouts:,} rollouts | at {updates} updates | informative |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, rate in rates.items():
+        mine = [
+            r for r in records
+            if (r["task"], r["arm"], r["rate"]) == (task, arm, rate) and r["seed"] in SEEDS
+        ]  # fmt: skip
+        if not mine:
+            continue
+        cells = []
+        for level, column in [*((level, 0) for level in LEVELS), (0.9, 1)]:
+            reached = [cost_to(r, level, column, budget) for r in mine]
+            got = [c for c in reached if np.isfinite(c)]
+            most = [c if np.isfinite(c) else r["curve"][-1][column]
+                    for c, r in zip(reached, mine, strict=True)]  # fmt: skip
+            note = "" if len(got) == len(mine) else f" ({len(got)} of {len(mine)})"
+            cells.append((("" if not note else "> ") + interval(most) + note) if got else "never")
+        for column, limit in ((0, rollouts), (2, updates)):
+            cells.append(f"{np.mean([accuracy_at(r, column, limit) for r in mine]):.1%}")
+        share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
+        lines.append(f"| `{arm}` | {rate:g} | " + " | ".join(cells) + f" | {share:.0%} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--task", default="small", choices=list(TASKS))
+    add("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    add("--rates", nargs="+", type=float, default=RATES, metavar="RATE")
+    add("--seeds", nargs="+", type=int, default=[*SEEDS, *TUNING], metavar="SEED")
+    add("--processes", type=int, default=os.cpu_count(), help="runs at once [one a core]")
+    add("--quick", action="store_true", help="full_batch, random_one, dopr; two rates; three seeds")
+    add("--tables", action="store_true", help="only the tables")
+    add("--out", type=Path, help="[experiments/results/compare-TASK.jsonl]")
+    args = parser.parse_args()
+    out = args.out or ROOT / "experiments" / "results" / f"compare-{args.task}.jsonl"
+    if args.quick:
+        args.arms, args.rates, args.seeds = (
+            ["full_batch", "random_one", "dopr"],
+            [1e-4, 4e-4],
+            SEEDS[:3],
+        )
+        out = args.out or out.with_name(f"compare-{args.task}-quick.jsonl")
+    if not args.tables:
+        os.chdir(ROOT)  # where the configurations' paths lead from
+        jobs = [(args.task, a, r, s) for s in args.seeds for r in args.rates for a in args.arms]
+        run_all(jobs, out, args.processes)
+    records = [r for r in read(out) if r["task"] == args.task]
+    print(f"\nEqual learning rate\n\n{table(records, args.task, dict.fromkeys(ARMS, EQUAL_RATE))}")
+    best = {arm: best_rate(records, arm, TASKS[args.task][1]) for arm in ARMS}
+    print(f"\nEach arm at its best rate\n\n{table(records, args.task, best)}")
+
+
+if __name__ == "__main__":
+    main()

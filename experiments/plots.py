@@ -1,0 +1,134 @@
+"""Draw what `compare.py` found: accuracy against rollouts, the choices over time, the costs.
+
+python experiments/plots.py experiments/results/compare-small.jsonl [--out docs]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from compare import (
+    ARMS,
+    EQUAL_RATE,
+    SEEDS,
+    TASKS,
+    best_rate,
+    cost_to,
+    read,
+)
+
+COLOURS = {
+    "dopr": "#0072b2", "informative": "#009e73", "full_batch": "#d55e00", "random_one": "#e69f00",
+    "thompson": "#cc79a7", "volatility_only": "#56b4e9", "ucb_only": "#b8b8b8",
+    "fixed_one": "#555555", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
+}  # fmt: skip
+
+
+def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
+    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
+
+
+def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
+    """Mean accuracy of the seeds and the range between the lowest and the highest."""
+    _, budget, every, *_ = TASKS[task]
+    at = np.arange(0, budget + 1, every)
+    for arm, rate in rates.items():
+        mine = of_table(records, arm, rate)
+        if not mine:
+            continue
+        rows = []
+        for record in mine:  # a run that ended early stays where it was
+            x, y = zip(*((point[0], point[3]) for point in record["curve"]), strict=True)
+            rows.append(np.interp(at, x, y))
+        rows = np.array(rows)
+        ax.plot(at, rows.mean(axis=0), color=COLOURS[arm], label=f"{arm} ({rate:g})")
+        ax.fill_between(at, rows.min(axis=0), rows.max(axis=0), color=COLOURS[arm], alpha=0.12)
+    ax.set(xlabel="training rollouts", ylabel="held-out accuracy", ylim=(-0.02, 1.02))
+    ax.grid(alpha=0.3)
+
+
+def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
+    """Rollouts to 90%, a point a seed; hollow at the budget where it never came."""
+    budget, arms = TASKS[task][1], list(rates)[::-1]
+    for at, arm in enumerate(arms):
+        for record in of_table(records, arm, rates[arm]):
+            cost = cost_to(record, 0.9, 0, budget)
+            reached = np.isfinite(cost)
+            ax.plot(
+                min(cost, budget), at, "o", color=COLOURS[arm], alpha=0.8,
+                fillstyle="full" if reached else "none",
+            )  # fmt: skip
+    ax.set_yticks(range(len(arms)), [f"{arm} ({rates[arm]:g})" for arm in arms], fontsize=8)
+    ax.set_xscale("log")
+    ax.set_xlabel("rollouts to 90% (hollow: not within the budget)")
+    ax.grid(alpha=0.3, axis="x")
+
+
+def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
+    """Which kind of problem was picked: share of the groups between evaluations, seeds together."""
+    every = TASKS[task][2]
+    kinds = sorted({kind for r in records for bin_ in r["picked"] for kind in bin_})
+    for ax, arm in zip(axes, arms, strict=True):
+        mine = of_table(records, arm, EQUAL_RATE)
+        length = max((len(r["picked"]) for r in mine), default=1)
+        counts = np.zeros((len(kinds), length))
+        for record in mine:
+            for at, bin_ in enumerate(record["picked"]):
+                for kind, n in bin_.items():
+                    counts[kinds.index(kind), at] += n
+        share = counts / counts.sum(axis=0).clip(1)
+        image = ax.imshow(
+            share, aspect="auto", vmin=0, vmax=1, cmap="Blues", interpolation="nearest",
+            extent=(0, length * every, len(kinds) - 0.5, -0.5),
+        )  # fmt: skip
+        ax.set_yticks(range(len(kinds)), kinds)
+        ax.set_title(arm, loc="left", fontsize=9)
+    axes[-1].set_xlabel("training rollouts (seeds that ended early are missing further right)")
+    axes[0].figure.colorbar(image, ax=axes, label="share of the groups")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("records", type=Path, help="JSONL of compare.py")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
+    args = parser.parse_args()
+    try:
+        import matplotlib
+    except ImportError:
+        raise SystemExit("plots.py draws with matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    records = read(args.records)
+    if not records:
+        raise SystemExit(f"{args.records}: no finished runs; run experiments/compare.py first")
+    task = records[0]["task"]
+    arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
+    equal = dict.fromkeys(arms, EQUAL_RATE)
+    best = {arm: best_rate(records, arm, TASKS[task][1]) for arm in arms}
+
+    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
+    for row, (title, rates) in zip(
+        axes, (("Equal learning rate", equal), ("Each at its best rate", best)), strict=True
+    ):
+        curves(row[0], records, rates, task)
+        costs(row[1], records, rates, task)
+        row[0].set_title(title, loc="left")
+        row[0].legend(fontsize=7, frameon=False, loc="lower right")
+    figure.savefig(args.out / f"compare-{task}.png", dpi=120)
+    plt.close(figure)
+
+    shown = [arm for arm in ("random_one", "thompson", "informative", "dopr") if arm in arms]
+    figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
+                                layout="constrained", squeeze=False)  # fmt: skip
+    choices(axes[:, 0], records, shown, task)
+    figure.savefig(args.out / f"choices-{task}.png", dpi=120)
+    print(args.out / f"compare-{task}.png", args.out / f"choices-{task}.png")
+
+
+if __name__ == "__main__":
+    main()
