@@ -75,10 +75,10 @@ def n_carries(a: int, op: str, b: int) -> int:
     return sum(a % power < b % power for power in lower)
 
 
-def is_heldout(a: int, op: str, b: int) -> bool:
+def is_heldout(a: int, op: str, b: int, one_in: int = 10) -> bool:
     """A fixed tenth of all problems, never trained on; a+b and b+a fall on the same side."""
     first, second = (a, b) if op == "-" else sorted((a, b))
-    return zlib.crc32(f"{first}{op}{second}".encode()) % 10 == 0
+    return zlib.crc32(f"{first}{op}{second}".encode()) % one_in == 0
 
 
 def random_operands(rng: np.random.Generator, op: str) -> tuple[int, int]:
@@ -118,10 +118,10 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
 # --------------------------------------------------------------------------- plain sums, to a file
 
 
-def plain_sums(n: int, rng: np.random.Generator, heldout: bool, largest: int = 49) -> list[Problem]:
-    """n different sums "a+b=" of numbers up to `largest`, their kind the longer one's digits."""
+def plain_sums(n: int, rng: np.random.Generator, heldout: bool, largest: int = 20) -> list[Problem]:
+    """n different sums "a+b=" of numbers up to `largest`, a third of them held out."""
     operands = [(a, b) for a in range(1, largest + 1) for b in range(1, largest + 1)]
-    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1]) == heldout]
+    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1], 3) == heldout]
     if n > len(side):
         raise DataError(f"there are only {len(side)} such sums, not {n}")
     chosen = [side[i] for i in rng.choice(len(side), n, replace=False)]
@@ -134,8 +134,8 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="data.py", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="where to write the two files")
     parser.add_argument("--pool", type=int, default=128, help="problems to train on [128]")
-    parser.add_argument("--heldout", type=int, default=200, help="held-out problems [200]")
-    parser.add_argument("--largest", type=int, default=49, help="of the numbers added [49]")
+    parser.add_argument("--heldout", type=int, default=100, help="held-out problems [100]")
+    parser.add_argument("--largest", type=int, default=20, help="of the numbers added [20]")
     parser.add_argument("--seed", type=int, default=0, help="of their choice [0]")
     args = parser.parse_args(argv)
     try:
