@@ -18,22 +18,22 @@ Shapes: n rows, B prompts with m = n / B rows each, C, D, H, K as in `model.py`,
 heads to a key/value head, P prompt tokens, S own tokens of a row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from model import Block, KVCache, Transformer, rotate
+from model import Block, KVCache, RMSNorm, Transformer, rotate
 
 SMALL = 2**18  # weights of a matrix that stays in the processor's own cache whatever its layout
 
 
-def frozen(weights: Sequence[Tensor], biases: Sequence[Tensor | None], dtype) -> Callable:
-    """x -> the products with all of these weights side by side; they must not change meanwhile."""
-    weight = torch.cat([w.detach() for w in weights]).to(dtype)  # (out, in)
-    bias = None if biases[0] is None else torch.cat([b.detach() for b in biases]).to(dtype)
+def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Callable:
+    """x -> x W' + b for rows x (n, in) and W (out, in), which must not change meanwhile."""
+    weight = weight.detach().to(dtype)
+    bias = None if bias is None else bias.detach().to(dtype)
     packs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
     if packs and dtype == torch.float32 and weight.numel() > SMALL:
         # plain F.linear packs the weight again in every call, which costs more than the product
@@ -48,35 +48,52 @@ def frozen(weights: Sequence[Tensor], biases: Sequence[Tensor | None], dtype) ->
 
 @dataclass
 class Layer:
-    """One block, its weights fused."""
+    """One block, its weights fused, and what its rows have seen."""
 
-    block: Block
-    qkv: Callable  # (n, C) -> (n, (H+2K) D)
+    qkv: Callable  # (n, C) -> (n, K (R+2) D): the heads that share a key, their key, their value
     out: Callable  # (n, HD) -> (n, C)
     gate_up: Callable  # (n, C) -> (n, 2M)
     down: Callable  # (n, M) -> (n, C)
-    prompt_k: Tensor  # (K, B, P, D), rotated
-    prompt_v: Tensor
-    own_k: Tensor  # (K, n, max_new_tokens, D)
-    own_v: Tensor
+    qk_norm: Callable | None
+    prompt_k: Tensor  # (K, B, D, P), rotated and scaled
+    prompt_v: Tensor  # (K, B, P, D)
+    own: Tensor  # (K, n, max_new_tokens, 2, D): keys, scaled, and values
 
 
 def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dtype) -> Layer:
     """The block's weights, and its keys and values of the prompts (B, K, P, D), for `rows` rows."""
-
-    def side_by_side(*projections: nn.Linear) -> Callable:
-        return frozen([p.weight for p in projections], [p.bias for p in projections], dtype)
-
     a, mlp = block.self_attn, block.mlp
     # scores and their softmax are in float32, as the fused kernels of training keep them
-    k, v = (t.transpose(0, 1).float().contiguous() for t in past)  # (K, B, P, D)
+    k, v = (t.transpose(0, 1).float() for t in past)  # (K, B, P, D)
     K, _, _, D = k.shape
+
+    def by_key(name: str) -> Tensor | None:
+        """Weights or biases of q, k and v, in the order of the keys that they belong to."""
+        parts = [getattr(projection, name) for projection in (a.q_proj, a.k_proj, a.v_proj)]
+        if parts[0] is None:
+            return None
+        return torch.cat([part.unflatten(0, (K, -1)) for part in parts], dim=1).flatten(0, 1)
+
+    def with_norm(weight: Tensor, norm: RMSNorm) -> Tensor:
+        return weight * norm.weight  # (W diag(g)) x = W (g x)
+
+    def both(name: str) -> Tensor | None:
+        gate, up = getattr(mlp.gate_proj, name), getattr(mlp.up_proj, name)
+        return None if gate is None else torch.cat((gate, up))
+
+    def qk_norm(heads: Tensor) -> Tensor:  # (K, n, R+1, D)
+        return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
+
     return Layer(
-        block,
-        qkv=side_by_side(a.q_proj, a.k_proj, a.v_proj), out=side_by_side(a.o_proj),
-        gate_up=side_by_side(mlp.gate_proj, mlp.up_proj), down=side_by_side(mlp.down_proj),
-        prompt_k=k, prompt_v=v,
-        own_k=k.new_empty(K, rows, max_new, D), own_v=k.new_empty(K, rows, max_new, D),
+        qkv=frozen(with_norm(by_key("weight"), block.input_layernorm), by_key("bias"), dtype),
+        out=frozen(a.o_proj.weight, a.o_proj.bias, dtype),
+        gate_up=frozen(
+            with_norm(both("weight"), block.post_attention_layernorm), both("bias"), dtype
+        ),
+        down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
+        qk_norm=qk_norm if hasattr(a, "q_norm") else None,
+        prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
+        own=k.new_empty(K, rows, max_new, 2, D),
     )  # fmt: skip
 
 
@@ -87,11 +104,13 @@ class Decoder:
     """
 
     def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int):
-        self.model, self.config, dtype = model, model.config, model.compute_dtype
+        self.config, dtype = model.config, model.compute_dtype
+        self.embedding = model.model["embed_tokens"].weight
         blocks = zip(model.model["layers"], cache.layers, strict=True)
         self.layers = [fuse(block, past, rows, max_new_tokens, dtype) for block, past in blocks]
-        self.head = frozen([model.head_weight], [None], dtype)
-        self.rotary = model.rotary(cache.length + max_new_tokens)  # (2, positions, D)
+        self.head = frozen(model.head_weight * model.model["norm"].weight, None, dtype)
+        # a score is q k' / sqrt(D): half of the root with the query, half with the key
+        self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25
         self.length, self.own, self.start = cache.length, 0, cache.start
         self.pads = None  # -inf on columns in front of a prompt
         if self.start is not None:
@@ -106,48 +125,46 @@ class Decoder:
             cos, sin = self.rotary[:, position]  # (D,) each
         else:
             cos, sin = self.rotary[:, position - self.start, None]  # (n, 1, D)
-        x = F.embedding(token, self.model.model["embed_tokens"].weight)  # (n, C)
+        x = F.embedding(token, self.embedding)  # (n, C)
         for layer in self.layers:
-            h = layer.block.input_layernorm(x)
-            x = x + layer.out(self.attend(layer, layer.qkv(h), cos, sin))
-            h = layer.block.post_attention_layernorm(x)
-            gate, up = layer.gate_up(h).chunk(2, dim=-1)  # (n, M)
+            x = x + layer.out(self.attend(layer, layer.qkv(self.normalised(x)), cos, sin))
+            gate, up = layer.gate_up(self.normalised(x)).chunk(2, dim=-1)  # (n, M)
             x = x + layer.down(F.silu(gate) * up)
         self.own += 1
-        return self.head(self.model.model["norm"](x))
+        return self.head(self.normalised(x))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """x / rms(x); the norm's weight is in the matrix that comes next."""
+        return x * (x.square().mean(dim=-1, keepdim=True) + self.config.norm_eps).rsqrt()
 
     def attend(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """What the heads mix, (n, (H+2K) D) -> (n, H D)."""
-        H, K, D = self.config.n_heads, self.config.n_kv_heads, self.config.head_dim
-        n, R, S, t = len(qkv), H // K, self.own + 1, self.own
-        qk, v = qkv.view(n, H + 2 * K, D).split((H + K, K), dim=1)
-        if self.config.qk_norm:
-            a, (q, k) = layer.block.self_attn, qk.split((H, K), dim=1)
-            qk = torch.cat((a.q_norm(q), a.k_norm(k)), dim=1)
-        q, k = rotate(qk, cos, sin).transpose(0, 1).split((H, K))  # (H, n, D), (K, n, D)
-        layer.own_k[:, :, t], layer.own_v[:, :, t] = k, v.transpose(0, 1)
+        """What the heads mix, (n, K (R+2) D) -> (n, H D)."""
+        n, K, D, t = len(qkv), self.config.n_kv_heads, self.config.head_dim, self.own
+        R = self.config.n_heads // K
+        # keys first, so that the rows that read the same ones stand together
+        heads = qkv.view(n, K, R + 2, D).transpose(0, 1).float()  # (K, n, R+2, D)
+        qk, v = heads.split((R + 1, 1), dim=2)
+        qk = rotate(layer.qk_norm(qk) if layer.qk_norm else qk, cos, sin)
+        layer.own[:, :, t] = torch.cat((qk[:, :, R:], v), dim=2)
+        q = qk[:, :, :R].reshape(K * n, R, D)
 
-        # heads first, so that the rows that read the same keys stand together
-        q = q.view(K, R, n, D).transpose(1, 2).float() * D**-0.5  # (K, n, R, D)
-        prompt_k = layer.prompt_k.flatten(0, 1)  # (KB, P, D)
-        prompt_v = layer.prompt_v.flatten(0, 1)
-        own_k = layer.own_k[:, :, :S].flatten(0, 1)  # (Kn, S, D)
-        own_v = layer.own_v[:, :, :S].flatten(0, 1)
-        KB, P, _ = prompt_k.shape
-        of_prompt = q.reshape(KB, -1, D) @ prompt_k.transpose(1, 2)  # (KB, mR, P)
+        prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
+        KB, _, P = prompt_k.shape  # (KB, D, P)
+        own_k, own_v = layer.own[:, :, : t + 1].flatten(0, 1).unbind(dim=2)  # (Kn, S, D)
+        of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
         if self.pads is not None:
             of_prompt = of_prompt + self.pads.repeat(K, 1)[:, None]  # here m = 1
-        of_own = q.reshape(K * n, R, D) @ own_k.transpose(1, 2)  # (Kn, R, S)
+        of_own = torch.bmm(q, own_k.transpose(1, 2))  # (Kn, R, S)
         weights = torch.cat((of_prompt.view(K * n, R, P), of_own), dim=-1).softmax(dim=-1)
-        of_prompt, of_own = weights.split((P, S), dim=-1)
-        y = (of_prompt.reshape(KB, -1, P) @ prompt_v).view(K * n, R, D)
+        of_prompt, of_own = weights.split((P, t + 1), dim=-1)
+        y = torch.bmm(of_prompt.reshape(KB, -1, P), prompt_v).view(K * n, R, D)
         y = torch.baddbmm(y, of_own, own_v)  # (Kn, R, D)
-        return y.view(K, n, R, D).transpose(0, 1).reshape(n, H * D).type_as(v)
+        return y.view(K, n, R * D).transpose(0, 1).reshape(n, K * R * D)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows alone, (n,) indices in rising order; the others are forgotten."""
         for layer in self.layers:
-            layer.own_k, layer.own_v = layer.own_k[:, rows], layer.own_v[:, rows]
+            layer.own = layer.own[:, rows]
             if layer.prompt_k.shape[1] > 1:
                 layer.prompt_k, layer.prompt_v = layer.prompt_k[:, rows], layer.prompt_v[:, rows]
         if self.start is not None:
