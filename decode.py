@@ -34,9 +34,11 @@ def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Callable:
     """x -> x W' + b for rows x (n, in) and W (out, in), which must not change meanwhile."""
     weight = weight.detach().to(dtype)
     bias = None if bias is None else bias.detach().to(dtype)
-    packs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    if packs and dtype == torch.float32 and weight.numel() > SMALL:
-        # plain F.linear packs the weight again in every call, which costs more than the product
+    packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    on_cpu = weight.device.type == "cpu" and dtype == torch.float32
+    if packs and on_cpu and weight.numel() > SMALL:
+        # F.linear arranges the weight anew in every call, which costs more than the product; these
+        # two are what torch.compile uses for weights that stay as they are
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         product = torch.ops.mkldnn._linear_pointwise
         return lambda x: product(x, packed, bias, "none", [], "")
