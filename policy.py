@@ -75,8 +75,7 @@ class Policy:
         return parallel.whole_group(part)
 
     def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
-        """The response to each problem as the verifier reads it, the words put into the model's
-        mouth in front."""
+        """The response to each problem as the verifier reads it: its first words in front."""
         texts = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
         return [
             with_problem(self.cfg.data.prefill, p) + t
