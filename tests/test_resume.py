@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 import checkpoint
 import train
-from model import CheckpointError, Transformer
+from decode import Decoder
+from model import CheckpointError
 
 SMALL = ["steps=8", "eval_every=16", "checkpoint_every=3", "data.heldout_size=6"]
 SMALL += [
@@ -77,7 +78,7 @@ def uninterrupted(tmp_path_factory, carries):
 
 # Where a process can die: the n-th call of one of these is its last.
 MOMENTS = {
-    "in a rollout": (Transformer, "forward", 150),
+    "in a rollout": (Decoder, "__call__", 150),
     "in a loss": (train, "grpo_loss", 3),
     "in the backward pass": (torch.Tensor, "backward", 3),
     "in an update": (torch.optim.AdamW, "step", 3),
