@@ -37,13 +37,14 @@ def beside(ax, found: dict) -> None:
 
 
 def grown(ax, found: dict, what: str, label: str, title: str) -> None:
-    """Milliseconds a step against length or rows, relative to nothing: log-log."""
+    """Milliseconds a step against length or rows, from zero: flat is flat."""
     for (model, measured), colour in zip(found["models"].items(), (OURS, THEIRS), strict=False):
         steps = {int(x): 1e3 * s / (int(x) if what == "length" else 32)
                  for x, s in measured[what].items()}  # fmt: skip
         ax.plot(list(steps), list(steps.values()), "o-", color=colour, label=model)
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    ax.set_xticks(list(steps), [str(x) for x in steps])
+    ax.set_ylim(bottom=0)
     ax.set_xlabel(label)
     ax.set_ylabel("ms a token step")
     ax.legend(frameon=False, fontsize=8)
