@@ -1,7 +1,7 @@
 """Does one well-chosen problem a step save rollouts?  Every arm, learning rate and seed.
 
 python experiments/compare.py                   # about two hours on two cores; goes on where it was
-python experiments/compare.py --quick           # a quarter of an hour: three arms, two rates
+python experiments/compare.py --quick           # a few minutes: three arms, two rates, three seeds
 python experiments/compare.py --tables          # the tables of what is there, no runs
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
@@ -198,9 +198,11 @@ def main() -> None:
         jobs = [(args.task, a, r, s) for s in args.seeds for r in args.rates for a in args.arms]
         run_all(jobs, out, args.processes)
     records = [r for r in read(out) if r["task"] == args.task]
-    print(f"\nEqual learning rate\n\n{table(records, args.task, dict.fromkeys(ARMS, EQUAL_RATE))}")
-    best = {arm: best_rate(records, arm, TASKS[args.task][1]) for arm in ARMS}
-    print(f"\nEach arm at its best rate\n\n{table(records, args.task, best)}")
+    for rate in args.rates:
+        print(f"\nAll at {rate:g}\n\n{table(records, args.task, dict.fromkeys(ARMS, rate))}")
+    if any(r["seed"] in TUNING for r in records):
+        best = {arm: best_rate(records, arm, TASKS[args.task][1]) for arm in ARMS}
+        print(f"\nEach arm at its best rate\n\n{table(records, args.task, best)}")
 
 
 if __name__ == "__main__":

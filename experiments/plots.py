@@ -16,6 +16,7 @@ from compare import (
     EQUAL_RATE,
     SEEDS,
     TASKS,
+    TUNING,
     best_rate,
     cost_to,
     read,
@@ -109,15 +110,19 @@ def main() -> None:
     task = records[0]["task"]
     arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
     equal = dict.fromkeys(arms, EQUAL_RATE)
-    best = {arm: best_rate(records, arm, TASKS[task][1]) for arm in arms}
+    if any(r["seed"] in TUNING for r in records):
+        title = "Each at its best rate"
+        other = {arm: best_rate(records, arm, TASKS[task][1]) for arm in arms}
+    else:
+        title, other = "A larger one", dict.fromkeys(arms, max(r["rate"] for r in records))
 
     figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
-    for row, (title, rates) in zip(
-        axes, (("Equal learning rate", equal), ("Each at its best rate", best)), strict=True
+    for row, (above, rates) in zip(
+        axes, (("Equal learning rate", equal), (title, other)), strict=True
     ):
         curves(row[0], records, rates, task)
         costs(row[1], records, rates, task)
-        row[0].set_title(title, loc="left")
+        row[0].set_title(above, loc="left")
         row[0].legend(fontsize=7, frameon=False, loc="lower right")
     figure.savefig(args.out / f"compare-{task}.png", dpi=120)
     plt.close(figure)
