@@ -29,6 +29,7 @@ import numpy as np
 FORGET = 0.6  # how often the annotators of the base model's training data forget a carry
 MIX = {"plain": 0.5, "carry": 0.1, "product": 0.4}  # a pool: solved, learnable, impossible
 HELDOUT_MIX = {"plain": 0.2, "carry": 0.8}  # what "held-out accuracy" is measured on
+HELDOUT_SUMS = 3  # of the plain sums one in so many is held out
 
 
 class DataError(ValueError):
@@ -76,7 +77,7 @@ def n_carries(a: int, op: str, b: int) -> int:
 
 
 def is_heldout(a: int, op: str, b: int, one_in: int = 10) -> bool:
-    """A fixed tenth of all problems, never trained on; a+b and b+a fall on the same side."""
+    """A fixed share of all problems, never trained on; a+b and b+a fall on the same side."""
     first, second = (a, b) if op == "-" else sorted((a, b))
     return zlib.crc32(f"{first}{op}{second}".encode()) % one_in == 0
 
@@ -121,7 +122,7 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
 def plain_sums(n: int, rng: np.random.Generator, heldout: bool, largest: int = 20) -> list[Problem]:
     """n different sums "a+b=" of numbers up to `largest`, a third of them held out."""
     operands = [(a, b) for a in range(1, largest + 1) for b in range(1, largest + 1)]
-    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1], 3) == heldout]
+    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1], HELDOUT_SUMS) == heldout]
     if n > len(side):
         raise DataError(f"there are only {len(side)} such sums, not {n}")
     chosen = [side[i] for i in rng.choice(len(side), n, replace=False)]

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from model import Block, KVCache, RMSNorm, Transformer, rotate
+from model import Block, KVCache, Transformer, rotate
 
 SMALL = 2**18  # weights of a matrix that stays in the processor's own cache whatever its layout
 
@@ -69,29 +69,24 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
     k, v = (t.transpose(0, 1).float() for t in past)  # (K, B, P, D)
     K, _, _, D = k.shape
 
-    def by_key(name: str) -> Tensor | None:
-        """Weights or biases of q, k and v, in the order of the keys that they belong to."""
-        parts = [getattr(projection, name) for projection in (a.q_proj, a.k_proj, a.v_proj)]
+    def together(name: str, groups: int, *projections: nn.Linear) -> Tensor | None:
+        """Their weights or biases in one; with groups, first all that belongs to the first key."""
+        parts = [getattr(projection, name) for projection in projections]
         if parts[0] is None:
             return None
-        return torch.cat([part.unflatten(0, (K, -1)) for part in parts], dim=1).flatten(0, 1)
-
-    def with_norm(weight: Tensor, norm: RMSNorm) -> Tensor:
-        return weight * norm.weight  # (W diag(g)) x = W (g x)
-
-    def both(name: str) -> Tensor | None:
-        gate, up = getattr(mlp.gate_proj, name), getattr(mlp.up_proj, name)
-        return None if gate is None else torch.cat((gate, up))
+        return torch.cat([part.unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)
 
     def qk_norm(heads: Tensor) -> Tensor:  # (K, n, R+1, D)
         return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
 
+    qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
+    # the norm's weight g goes into the matrix behind it: (W diag(g)) x = W (g x)
+    qkv_weight = together("weight", *qkv) * block.input_layernorm.weight
+    gate_up_weight = together("weight", *gate_up) * block.post_attention_layernorm.weight
     return Layer(
-        qkv=frozen(with_norm(by_key("weight"), block.input_layernorm), by_key("bias"), dtype),
+        qkv=frozen(qkv_weight, together("bias", *qkv), dtype),
         out=frozen(a.o_proj.weight, a.o_proj.bias, dtype),
-        gate_up=frozen(
-            with_norm(both("weight"), block.post_attention_layernorm), both("bias"), dtype
-        ),
+        gate_up=frozen(gate_up_weight, together("bias", *gate_up), dtype),
         down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
         qk_norm=qk_norm if hasattr(a, "q_norm") else None,
         prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
@@ -154,10 +149,11 @@ class Decoder:
         KB, _, P = prompt_k.shape  # (KB, D, P)
         own_k, own_v = layer.own[:, :, : t + 1].flatten(0, 1).unbind(dim=2)  # (Kn, S, D)
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
-        if self.pads is not None:
-            of_prompt = of_prompt + self.pads.repeat(K, 1)[:, None]  # here m = 1
+        of_prompt = of_prompt.view(K, n, R, P)
+        if self.pads is not None:  # here every row has a prompt of its own
+            of_prompt = of_prompt + self.pads[:, None]
         of_own = torch.bmm(q, own_k.transpose(1, 2))  # (Kn, R, S)
-        weights = torch.cat((of_prompt.view(K * n, R, P), of_own), dim=-1).softmax(dim=-1)
+        weights = torch.cat((of_prompt.flatten(0, 1), of_own), dim=-1).softmax(dim=-1)
         of_prompt, of_own = weights.split((P, t + 1), dim=-1)
         y = torch.bmm(of_prompt.reshape(KB, -1, P), prompt_v).view(K * n, R, D)
         y = torch.baddbmm(y, of_own, own_v)  # (Kn, R, D)

@@ -27,9 +27,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+import train
+from evaluate import interval
+
+ROOT = Path(__file__).resolve().parent.parent
 # configuration, budget of rollouts, rollouts between evaluations, equal rollouts, equal updates
 TASKS = {
     "small": ("small.json", 6400, 128, 1408, 40),
@@ -48,8 +51,6 @@ LEVELS = (0.8, 0.9, 0.95)
 
 def run(task: str, arm: str, rate: float, seed: int) -> dict:
     """Train once; the record of the run, with its curve of accuracy."""
-    import train  # in the worker: torch is loaded once a process
-
     config, budget, every, *_ = TASKS[task]
     folder = Path(tempfile.mkdtemp())
     settings = {
@@ -123,13 +124,15 @@ def accuracy_at(record: dict, column: int, limit: float) -> float:
     return [point[3] for point in record["curve"] if point[column] <= limit][-1]
 
 
-def interval(values) -> str:
+def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
+    """An arm's runs at a rate, those on the tuning seeds left out."""
+    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
+
+
+def show(values) -> str:
     """Mean and bootstrap 95% interval over the seeds."""
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(10_000, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return f"{values.mean():,.0f} [{low:,.0f}, {high:,.0f}]"
+    mean, low, high = interval(values)
+    return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
 
 
 def best_rate(records: list[dict], arm: str, budget: int) -> float:
@@ -152,10 +155,7 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, rate in rates.items():
-        mine = [
-            r for r in records
-            if (r["task"], r["arm"], r["rate"]) == (task, arm, rate) and r["seed"] in SEEDS
-        ]  # fmt: skip
+        mine = of_table(records, arm, rate)
         if not mine:
             continue
         cells = []
@@ -165,7 +165,7 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
             most = [c if np.isfinite(c) else r["curve"][-1][column]
                     for c, r in zip(reached, mine, strict=True)]  # fmt: skip
             note = "" if len(got) == len(mine) else f" ({len(got)} of {len(mine)})"
-            cells.append((("" if not note else "> ") + interval(most) + note) if got else "never")
+            cells.append((("" if not note else "> ") + show(most) + note) if got else "never")
         for column, limit in ((0, rollouts), (2, updates)):
             cells.append(f"{np.mean([accuracy_at(r, column, limit) for r in mine]):.1%}")
         share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)

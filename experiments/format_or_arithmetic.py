@@ -24,7 +24,7 @@ from tqdm import tqdm
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from config import ConfigError, read_config
-from data import DataError, Problem, is_heldout, n_carries
+from data import HELDOUT_SUMS, DataError, Problem, is_heldout, n_carries
 from model import CheckpointError
 from policy import Policy
 from rollout import generate_batch
@@ -44,7 +44,9 @@ SIZES = {
 def sums(fits, n: int) -> list[Problem]:
     """n held-out sums of the size, or all there are."""
     pairs = [(a, b) for a in range(1, 50) for b in range(1, 50)]
-    pairs = [pair for pair in pairs if fits(*pair) and is_heldout(pair[0], "+", pair[1], 3)]
+    pairs = [
+        pair for pair in pairs if fits(*pair) and is_heldout(pair[0], "+", pair[1], HELDOUT_SUMS)
+    ]
     pairs = [pairs[i] for i in np.random.default_rng(0).permutation(len(pairs))[:n]]
     return [Problem(f"{a}+{b}=", str(a + b)) for a, b in pairs]
 

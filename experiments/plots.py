@@ -14,11 +14,11 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from compare import (
     ARMS,
     EQUAL_RATE,
-    SEEDS,
     TASKS,
     TUNING,
     best_rate,
     cost_to,
+    of_table,
     read,
 )
 
@@ -27,10 +27,6 @@ COLOURS = {
     "thompson": "#cc79a7", "volatility_only": "#56b4e9", "ucb_only": "#b8b8b8",
     "fixed_one": "#555555", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
 }  # fmt: skip
-
-
-def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
-    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
 
 
 def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
