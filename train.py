@@ -142,9 +142,9 @@ def token_logprobs(
 ) -> Tensor:
     """log pi(y_t | x, y_<t) of the response tokens at the sampling temperature, (G, T) -> (G, T-P).
 
-    All rows begin with the same prompt, which is computed once.  In float32, and for a few
-    positions at a time whose logits are computed again on the way back, so that the (G, T, V)
-    tensor never exists.
+    All rows begin with the same prompt, which is computed once.  In float32, and where logits are
+    many for a few positions at a time, computed again on the way back, so that the (G, T, V) tensor
+    never exists.
     """
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
@@ -162,10 +162,12 @@ def token_logprobs(
         prompt.grows = False
         rest = model(tokens[:, prompt_len:-1], prompt, logits=False)  # (G, L-1, C)
         states = torch.cat((first.expand(len(tokens), -1, -1), rest), dim=1)  # (G, L, C)
-        pieces = [
-            recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
-            for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
-        ]
+    if targets.shape[1] <= chunk:
+        return logprobs(states, targets)
+    pieces = [
+        recomputed(logprobs, s, t, use_reentrant=False, preserve_rng_state=False)
+        for s, t in zip(states.split(chunk, dim=1), targets.split(chunk, dim=1), strict=True)
+    ]
     return torch.cat(pieces, dim=1)
 
 
