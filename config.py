@@ -51,8 +51,12 @@ def key(default, explanation: str, least=None, most=None, above=None, resumable=
 
 @dataclass(frozen=True)
 class DataConfig:
-    pool: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to train on")
-    heldout: str = key("arithmetic", "'arithmetic', or a JSONL file: the problems to evaluate on")
+    pool: str = key(
+        "arithmetic", "'arithmetic', 'tables', or a JSONL file: the problems to train on"
+    )
+    heldout: str = key(
+        "arithmetic", "'arithmetic', 'tables', or a JSONL file: the problems to evaluate on"
+    )
     pool_size: int = key(80, "problems in the pool; 0 for all of a file", least=0)
     pool_choice: Literal["first", "random"] = key(
         "first", "which problems of a file pool_size leaves; 'random' by the seed"

@@ -27,8 +27,15 @@ from pathlib import Path
 import numpy as np
 
 FORGET = 0.6  # how often the annotators of the base model's training data forget a carry
-MIX = {"plain": 0.5, "carry": 0.1, "product": 0.4}  # a pool: solved, learnable, impossible
-HELDOUT_MIX = {"plain": 0.2, "carry": 0.8}  # what "held-out accuracy" is measured on
+MISTAKE = 0.7  # how often those of the harder task's take the line below in a times table
+MIX = {  # of a pool: solved, learnable, impossible
+    "arithmetic": {"plain": 0.5, "carry": 0.1, "product": 0.4},
+    "tables": {"easy": 0.45, "shaky": 0.25, "long": 0.3},
+}
+HELDOUT_MIX = {  # what "held-out accuracy" is measured on
+    "arithmetic": {"plain": 0.2, "carry": 0.8},
+    "tables": {"easy": 0.2, "shaky": 0.8},
+}
 HELDOUT_SUMS = 3  # of the plain sums one in so many is held out
 
 
@@ -67,6 +74,22 @@ def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 
     return ",".join(columns) + f"#{answer}"
 
 
+def table_solution(a: int, b: int, rng: np.random.Generator, mistake: float = 0.0) -> str:
+    """Written working and answer of a*b for one digit b; each hard fact mistaken at random.
+
+    A fact is hard where both digits are 3 or more; the mistake is the line below it in the table.
+    """
+    columns, digits, carry = [], [], 0
+    for x in map(int, reversed(str(a))):
+        mistaken = b >= 6 and x >= 3 and rng.random() < mistake
+        total = x * b - mistaken * b + carry
+        columns.append(f"{x}*{b}{f'+{carry}' if carry else ''}={total}")
+        digits.append(total % 10)
+        carry = total // 10
+    answer = int("".join(map(str, reversed(digits)))) + carry * 10 ** len(digits)
+    return ",".join(columns) + f"#{answer}"
+
+
 def n_carries(a: int, op: str, b: int) -> int:
     """How many carries or borrows must be remembered (out of the last column they are written)."""
     width = max(len(str(a)), len(str(b)))
@@ -98,12 +121,24 @@ def arithmetic_problem(rng: np.random.Generator, kind: str, op: str, heldout: bo
             return Problem(f"{a}{op}{b}=", str(answer), kind)
 
 
-def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False) -> list[Problem]:
+def table_problem(rng: np.random.Generator, kind: str, heldout: bool) -> Problem:
+    """One product of a kind of `MIX`, from the held-out tenth or from the rest."""
+    while True:
+        a = int(rng.integers(10, 1000))
+        b = int(rng.integers(11, 100) if kind == "long" else rng.integers(2, 10))
+        hard = b >= 6 and any(int(x) >= 3 for x in str(a))
+        if (kind == "long" or hard == (kind == "shaky")) and is_heldout(a, "*", b) == heldout:
+            return Problem(f"{a}*{b}=", str(a * b), kind)
+
+
+def arithmetic_problems(
+    n: int, rng: np.random.Generator, heldout: bool = False, task: str = "arithmetic"
+) -> list[Problem]:
     """n different problems in the shares of `MIX` (or `HELDOUT_MIX`), in random order.
 
     Sums and differences take turns: eight carries of one sign would never teach the other.
     """
-    mix = HELDOUT_MIX if heldout else MIX
+    mix = (HELDOUT_MIX if heldout else MIX)[task]
     counts = {kind: round(share * n / sum(mix.values())) for kind, share in mix.items()}
     counts[max(mix, key=mix.get)] += n - sum(counts.values())  # what rounding left
     problems: dict[str, Problem] = {}  # by text: no problem twice
@@ -111,7 +146,10 @@ def arithmetic_problems(n: int, rng: np.random.Generator, heldout: bool = False)
         ops = "*" if kind == "product" else "+-"
         wanted = len(problems) + count
         while len(problems) < wanted:
-            problem = arithmetic_problem(rng, kind, ops[len(problems) % len(ops)], heldout)
+            if task == "tables":
+                problem = table_problem(rng, kind, heldout)
+            else:
+                problem = arithmetic_problem(rng, kind, ops[len(problems) % len(ops)], heldout)
             problems[problem.text] = problem
     return [list(problems.values())[i] for i in rng.permutation(n)]
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data import FORGET, is_heldout, random_operands, solution
+from data import FORGET, MISTAKE, is_heldout, random_operands, solution, table_solution
 from model import Transformer
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -65,7 +65,9 @@ def build_tokenizer():
     )
 
 
-def training_batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def training_batch(
+    rng: np.random.Generator, size: int, task: str = "arithmetic"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Forgetful solutions of problems that are not held out: tokens and targets, (B, T) each.
 
     Targets are the tokens one to the left, and -100 (no loss) on the prompt and the padding.
@@ -73,11 +75,17 @@ def training_batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, t
     ids = {character: i for i, character in enumerate(CHARACTERS, start=len(SPECIAL))}
     rows, prompt_lens = [], []
     while len(rows) < size:
-        op = str(rng.choice(["+", "-"]))
-        a, b = random_operands(rng, op)
+        if task == "tables":
+            op, a, b = "*", int(rng.integers(10, 1000)), int(rng.integers(2, 10))
+        else:
+            op = str(rng.choice(["+", "-"]))
+            a, b = random_operands(rng, op)
         if is_heldout(a, op, b):
             continue
-        prompt, working = f"{a}{op}{b}=", solution(a, op, b, rng, FORGET)
+        prompt = f"{a}{op}{b}="
+        working = (
+            table_solution(a, b, rng, MISTAKE) if op == "*" else solution(a, op, b, rng, FORGET)
+        )
         rows.append([BOS, *(ids[c] for c in prompt + working), EOS])
         prompt_lens.append(1 + len(prompt))
     longest = max(map(len, rows))
@@ -89,7 +97,9 @@ def training_batch(rng: np.random.Generator, size: int) -> tuple[torch.Tensor, t
     return tokens[:, :-1], targets[:, 1:]  # (B, T-1) each
 
 
-def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer:
+def train_base(
+    steps: int, batch_size: int, lr: float, seed: int, task: str = "arithmetic"
+) -> Transformer:
     """A fresh transformer after `steps` of AdamW; the rate rises, holds, falls from half way."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -103,7 +113,7 @@ def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer
         rate = lr * min(1, (step + 1) / 50, 2 * (steps - step) / steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        tokens, targets = training_batch(rng, batch_size)
+        tokens, targets = training_batch(rng, batch_size, task)
         logits = model(tokens)  # (B, T, V)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())  # over (B*T, V) and (B*T,)
         optimizer.zero_grad()
@@ -116,6 +126,8 @@ def train_base(steps: int, batch_size: int, lr: float, seed: int) -> Transformer
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="warmup.py", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="base", help="folder of the model [base]")
+    parser.add_argument("--task", default="arithmetic", choices=["arithmetic", "tables"],
+                        help="what its annotators wrote about [arithmetic]")  # fmt: skip
     parser.add_argument("--steps", type=int, default=3000, help="optimizer steps [3000]")
     parser.add_argument("--batch-size", type=int, default=64, help="problems a step [64]")
     parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate [0.003]")
@@ -130,7 +142,7 @@ def main(argv=None) -> int:
         print("error: need --steps and --batch-size >= 1, --lr > 0, --seed >= 0", file=sys.stderr)
         return 2
     torch.set_num_threads(1)  # a second thread costs a model of this size more than it brings
-    model = train_base(args.steps, args.batch_size, args.lr, args.seed)
+    model = train_base(args.steps, args.batch_size, args.lr, args.seed, args.task)
     model.save(out)
     build_tokenizer().save_pretrained(out)
     parameters = sum(p.numel() for p in model.parameters())

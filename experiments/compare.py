@@ -36,37 +36,48 @@ ROOT = Path(__file__).resolve().parent.parent
 # configuration, budget of rollouts, rollouts between evaluations, equal rollouts, equal updates
 TASKS = {
     "small": ("small.json", 6400, 128, 1408, 40),
+    "tables": ("configs/tables.json", 25600, 256, 8192, 200),
 }
 RATES = (5e-5, 1e-4, 2e-4, 4e-4)
 EQUAL_RATE = 1e-4  # small.json's own
 ARMS = {  # what is set beside the learning rate and the seed
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
-    "thompson": {}, "informative": {}, "dopr": {},
+    "thompson": {}, "dopr": {},
     "dopr, gate by answers": {"selector.entropy": "answers"},
     "dopr, no gate": {"selector.entropy": "none"},
+    "informative": {"selector.entropy": "none"},
+    "informative, c = 0.2": {"selector.entropy": "none", "selector.bonus": 0.2},
 }  # fmt: skip
 SEEDS, TUNING = (0, 1, 2, 3, 4), (100, 101, 102)
 LEVELS = (0.8, 0.9, 0.95)
 
 
-def run(task: str, arm: str, rate: float, seed: int) -> dict:
-    """Train once; the record of the run, with its curve of accuracy."""
-    config, budget, every, *_ = TASKS[task]
+def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
+    """`train.py` with a configuration and these keys set: its steps and its summary."""
     folder = Path(tempfile.mkdtemp())
-    settings = {
-        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0], "steps": budget,
-        "max_rollouts": budget, "eval_every": every, "stop_accuracy": 0.97,
-        "checkpoint_every": 10**6, "threads": 1, **ARMS[arm],
-    }  # fmt: skip
-    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    always = {"checkpoint_every": 10**6, "threads": 1}
+    keys = [
+        word for item in {**settings, **always}.items() for word in ("--set", "{}={}".format(*item))
+    ]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = train.main(["--config", config, "--out", str(folder / "run"), *words])
+        status = train.main(["--config", config, "--out", str(folder / "run"), *keys])
     if status:
         raise RuntimeError(said.getvalue().strip().splitlines()[-1])
     steps = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").open()]
     summary = json.loads((folder / "run" / "summary.json").read_text())
     shutil.rmtree(folder)
+    return steps, summary
+
+
+def run(task: str, arm: str, rate: float, seed: int) -> dict:
+    """Train once; the record of the run, with its curve of accuracy."""
+    config, budget, every, *_ = TASKS[task]
+    settings = {
+        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0], "steps": budget,
+        "max_rollouts": budget, "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm],
+    }  # fmt: skip
+    steps, summary = train_once(config, settings)
     picked: list[dict] = []  # groups by kind between two evaluations
     for step in steps:
         while len(picked) <= (step["rollouts"] - 1) // every:

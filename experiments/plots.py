@@ -1,6 +1,7 @@
-"""Draw what `compare.py` found: accuracy against rollouts, the choices over time, the costs.
+"""Draw what `compare.py` found (accuracy against rollouts, costs, choices), and `few_instances.py`.
 
 python experiments/plots.py experiments/results/compare-small.jsonl [--out docs]
+python experiments/plots.py experiments/results/few-small.jsonl [--out docs]
 """
 
 import argparse
@@ -88,6 +89,34 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
     axes[0].figure.colorbar(image, ax=axes, label="share of the groups")
 
 
+def few(axes, records: list[dict]) -> None:
+    """Accuracy against the size of the pool, and the bound where the pool has one."""
+    sizes = sorted({r["N"] for r in records})
+    for n in sizes:
+        mine = [r for r in records if r["N"] == n]
+        axes[0].plot([n] * len(mine), [r["curve"][-1][1] for r in mine], "o", color="#0072b2")
+        bounds = [r["bound"] for r in mine if r["bound"] is not None]
+        axes[1].plot([n] * len(bounds), bounds, "o", color="#d55e00")
+        if len(bounds) < len(mine):
+            axes[1].annotate(
+                f"{len(mine) - len(bounds)} of {len(mine)}\nnever", (n, 1.0), xytext=(0, -4),
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+                ha="center", va="top", fontsize=7, color="#d55e00",
+            )  # fmt: skip
+    means = [np.mean([r["curve"][-1][1] for r in records if r["N"] == n]) for n in sizes]
+    axes[0].plot(sizes, means, color="#0072b2")
+    axes[0].axhline(records[0]["before"], color="grey", linestyle=":", label="before")
+    axes[0].set(ylabel="held-out accuracy after", ylim=(-0.02, 1.02))
+    axes[0].legend(frameon=False)
+    axes[1].set(ylabel="bound: rollouts to name the lacking skill", ylim=(0, None))
+    axes[1].set_ylim(0, 1.35 * axes[1].get_ylim()[1])  # room for the notes
+    for ax in axes:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(sizes, [str(n) for n in sizes])
+        ax.set_xlabel("learnable problems in the pool")
+        ax.grid(alpha=0.3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("records", type=Path, help="JSONL of compare.py")
@@ -103,6 +132,12 @@ def main() -> None:
     records = read(args.records)
     if not records:
         raise SystemExit(f"{args.records}: no finished runs; run experiments/compare.py first")
+    if "N" in records[0]:
+        figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+        few(axes, records)
+        figure.savefig(args.out / f"{args.records.stem}.png", dpi=120)
+        print(args.out / f"{args.records.stem}.png")
+        return
     task = records[0]["task"]
     arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
     equal = dict.fromkeys(arms, EQUAL_RATE)

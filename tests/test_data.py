@@ -21,6 +21,7 @@ from data import (
     n_carries,
     prompt_ids,
     solution,
+    table_solution,
 )
 from model import load
 from verifier import verify
@@ -57,34 +58,62 @@ def test_remembered_working_is_right_and_carries_are_what_can_go_wrong():
         assert wrong == (n_carries(a, op, b) > 0) == (problem.kind == "carry")
 
 
-def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer):
+@pytest.mark.parametrize(
+    ("digits", "b", "right", "one_line_below"),
+    [
+        (478, 6, "8*6=48,7*6+4=46,4*6+4=28#2868", "8*6=42,7*6+4=40,4*6+4=22#2202"),
+        (99, 9, "9*9=81,9*9+8=89#891", "9*9=72,9*9+7=79#792"),
+        (207, 7, "7*7=49,0*7+4=4,2*7=14#1449", "7*7=42,0*7+4=4,2*7=14#1442"),
+        (498, 5, "8*5=40,9*5+4=49,4*5+4=24#2490", "8*5=40,9*5+4=49,4*5+4=24#2490"),
+    ],
+)
+def test_a_product_by_hand_right_and_with_every_shaky_line_mistaken(
+    digits, b, right, one_line_below
+):
+    rng = np.random.default_rng(0)
+    assert table_solution(digits, b, rng) == right
+    assert table_solution(digits, b, rng, mistake=1.0) == one_line_below
+
+
+def test_products_are_right_and_shaky_lines_are_what_can_go_wrong():
+    rng = np.random.default_rng(0)
+    for problem in arithmetic_problems(300, rng, heldout=True, task="tables"):
+        a, b = map(int, problem.text[:-1].split("*"))
+        assert verify(table_solution(a, b, rng), problem.answer)
+        wrong = not verify(table_solution(a, b, rng, mistake=1.0), problem.answer)
+        assert wrong == (problem.kind == "shaky")
+    assert {p.kind for p in arithmetic_problems(80, rng, task="tables")} == set(MIX["tables"])
+
+
+@pytest.mark.parametrize("task", MIX)
+def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer, task):
     heldout, trained = set(), set()
     for seed in range(5):
-        heldout |= {
-            p.text for p in arithmetic_problems(200, np.random.default_rng(seed), heldout=True)
-        }
-        trained |= {p.text for p in arithmetic_problems(80, np.random.default_rng(seed))}
-    tokens, _ = training_batch(np.random.default_rng(0), 2000)
+        rng = np.random.default_rng(seed)
+        heldout |= {p.text for p in arithmetic_problems(200, rng, heldout=True, task=task)}
+        trained |= {p.text for p in arithmetic_problems(80, rng, task=task)}
+    tokens, _ = training_batch(np.random.default_rng(0), 2000, task)
     for row in tokens:
         trained.add(tokenizer.decode(row, skip_special_tokens=True).split("=")[0] + "=")
-    assert len(trained) > 1500 and not trained & heldout
+    assert len(trained) > 1200 and not trained & heldout
     mirrored = {"+".join(reversed(text[:-1].split("+"))) + "=" for text in heldout if "+" in text}
     assert not trained & mirrored
     assert is_heldout(12, "+", 77) == is_heldout(77, "+", 12)
 
 
-@pytest.mark.parametrize(("heldout", "mix"), [(False, MIX), (True, HELDOUT_MIX)])
-def test_a_pool_has_its_shares_and_no_problem_twice(heldout, mix):
-    problems = arithmetic_problems(80, np.random.default_rng(1), heldout)
+@pytest.mark.parametrize("task", MIX)
+@pytest.mark.parametrize("heldout", [False, True])
+def test_a_pool_has_its_shares_and_no_problem_twice(task, heldout):
+    problems = arithmetic_problems(80, np.random.default_rng(1), heldout, task)
     assert len({p.text for p in problems}) == 80
-    for kind, share in mix.items():
+    for kind, share in (HELDOUT_MIX if heldout else MIX)[task].items():
         assert sum(p.kind == kind for p in problems) == round(80 * share)
-    assert problems == arithmetic_problems(80, np.random.default_rng(1), heldout)
+    assert problems == arithmetic_problems(80, np.random.default_rng(1), heldout, task)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_the_shares_are_relative_and_can_be_changed(monkeypatch, share):
-    monkeypatch.setitem(MIX, "carry", share)
+    monkeypatch.setitem(MIX["arithmetic"], "carry", share)
     problems = arithmetic_problems(100, np.random.default_rng(1))
     expected = 100 * share / (0.9 + share)
     assert len(problems) == 100

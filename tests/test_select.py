@@ -151,7 +151,9 @@ def test_thompson_prefers_what_is_uncertain_over_what_is_known():
 def test_dopr_finds_the_informative_problems():
     """In the default pool, the tenth that teaches gets over half of the picks in the long run."""
     rng = np.random.default_rng(0)
-    kinds = rng.permutation([k for k, share in MIX.items() for _ in range(round(80 * share))])
+    kinds = rng.permutation(
+        [k for k, share in MIX["arithmetic"].items() for _ in range(round(80 * share))]
+    )
     rate = {"plain": 1.0, "carry": 0.4, "product": 0.0}
     s, picks = DoPR(80, entropy="none"), []
     for _ in range(400):
