@@ -19,6 +19,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from data import MOST
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message is one line and names the key."""
@@ -51,12 +53,8 @@ def key(default, explanation: str, least=None, most=None, above=None, resumable=
 
 @dataclass(frozen=True)
 class DataConfig:
-    pool: str = key(
-        "arithmetic", "'arithmetic', 'tables', or a JSONL file: the problems to train on"
-    )
-    heldout: str = key(
-        "arithmetic", "'arithmetic', 'tables', or a JSONL file: the problems to evaluate on"
-    )
+    pool: str = key("arithmetic", "problems to train on: 'arithmetic', 'tables', or a JSONL file")
+    heldout: str = key("arithmetic", "problems to evaluate on: 'arithmetic', 'tables', or a file")
     pool_size: int = key(80, "problems in the pool; 0 for all of a file", least=0)
     pool_choice: Literal["first", "random"] = key(
         "first", "which problems of a file pool_size leaves; 'random' by the seed"
@@ -78,11 +76,10 @@ class DataConfig:
         if self.system and self.template != "chat":
             raise ConfigError("system: only the template 'chat' has a system line")
         for name in ("pool", "heldout"):
-            size = getattr(self, f"{name}_size")
-            if getattr(self, name) == "arithmetic" and not 1 <= size <= 10_000:
-                raise ConfigError(
-                    f"{name}_size: 'arithmetic' makes 1 to 10000 problems, not {size}"
-                )
+            source, size = getattr(self, name), getattr(self, f"{name}_size")
+            most = MOST.get(source, {}).get(name, size)
+            if source in MOST and not 1 <= size <= most:
+                raise ConfigError(f"{name}_size: '{source}' makes 1 to {most} problems, not {size}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ one.
     478+365=  ->  8+5=13,7+6+1=14,4+3+1=8#843      columns from the right, then the answer
     523-178=  ->  3-8=5,2-7-1=4,5-1-1=3#345        the ten borrowed for 3-8 is the next column's -1
 
-A forgotten carry or borrow leaves out the +1 or -1.
+A forgotten carry or borrow leaves out the +1 or -1.  In the harder task, "tables", nobody is sure
+of the tables of six to nine (`table_solution`): 28 products, each to be set right on its own.
+
+    478*6=  ->  8*6=42,7*6+4=46,4*6+4=28#2862      8*6 is 48: one line too low in the table
 
 Where it stands: the distribution of x in every formula.  A pool holds what real pools hold, mostly
 problems that teach nothing: some always solved ("plain"), some never ("product"), few in between
@@ -27,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 FORGET = 0.6  # how often the annotators of the base model's training data forget a carry
-MISTAKE = 0.7  # how often those of the harder task's take the line below in a times table
+MISTAKE = 0.7  # how often those of base-tables' training data slip in a times table
 MIX = {  # of a pool: solved, learnable, impossible
     "arithmetic": {"plain": 0.5, "carry": 0.1, "product": 0.4},
     "tables": {"easy": 0.45, "shaky": 0.25, "long": 0.3},
@@ -35,6 +38,10 @@ MIX = {  # of a pool: solved, learnable, impossible
 HELDOUT_MIX = {  # what "held-out accuracy" is measured on
     "arithmetic": {"plain": 0.2, "carry": 0.8},
     "tables": {"easy": 0.2, "shaky": 0.8},
+}
+MOST = {  # problems that there are enough different ones for
+    "arithmetic": {"pool": 10_000, "heldout": 10_000},
+    "tables": {"pool": 5000, "heldout": 400},
 }
 HELDOUT_SUMS = 3  # of the plain sums one in so many is held out
 
@@ -75,19 +82,24 @@ def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 
 
 
 def table_solution(a: int, b: int, rng: np.random.Generator, mistake: float = 0.0) -> str:
-    """Written working and answer of a*b for one digit b; each hard fact mistaken at random.
+    """Written working and answer of a*b for one digit b; each shaky product mistaken at random.
 
-    A fact is hard where both digits are 3 or more; the mistake is the line below it in the table.
+    Shaky is x*b with b of 6 to 9 and x of 3 to 9; its mistake is the line before it in the table.
     """
     columns, digits, carry = [], [], 0
     for x in map(int, reversed(str(a))):
-        mistaken = b >= 6 and x >= 3 and rng.random() < mistake
-        total = x * b - mistaken * b + carry
+        slips = is_shaky(x, b) and rng.random() < mistake
+        total = (x - slips) * b + carry
         columns.append(f"{x}*{b}{f'+{carry}' if carry else ''}={total}")
-        digits.append(total % 10)
+        digits.append(str(total % 10))
         carry = total // 10
-    answer = int("".join(map(str, reversed(digits)))) + carry * 10 ** len(digits)
+    answer = int(str(carry) + "".join(reversed(digits)))
     return ",".join(columns) + f"#{answer}"
+
+
+def is_shaky(x: int, b: int) -> bool:
+    """Whether the annotators are unsure of the product of these two digits."""
+    return x >= 3 and b >= 6
 
 
 def n_carries(a: int, op: str, b: int) -> int:
@@ -111,6 +123,11 @@ def random_operands(rng: np.random.Generator, op: str) -> tuple[int, int]:
     return (max(a, b), min(a, b)) if op == "-" else (a, b)
 
 
+def random_factors(rng: np.random.Generator) -> tuple[int, int]:
+    """A number of two or three digits and one digit."""
+    return int(rng.integers(10, 1000)), int(rng.integers(2, 10))
+
+
 def arithmetic_problem(rng: np.random.Generator, kind: str, op: str, heldout: bool) -> Problem:
     """One problem of a kind of `MIX`, from the held-out tenth or from the rest."""
     while True:
@@ -124,17 +141,18 @@ def arithmetic_problem(rng: np.random.Generator, kind: str, op: str, heldout: bo
 def table_problem(rng: np.random.Generator, kind: str, heldout: bool) -> Problem:
     """One product of a kind of `MIX`, from the held-out tenth or from the rest."""
     while True:
-        a = int(rng.integers(10, 1000))
-        b = int(rng.integers(11, 100) if kind == "long" else rng.integers(2, 10))
-        hard = b >= 6 and any(int(x) >= 3 for x in str(a))
-        if (kind == "long" or hard == (kind == "shaky")) and is_heldout(a, "*", b) == heldout:
+        a, b = random_factors(rng)
+        if kind == "long":  # by two digits, which nobody was shown
+            b = int(rng.integers(11, 100))
+        right_kind = kind == "long" or any(is_shaky(int(x), b) for x in str(a)) == (kind == "shaky")
+        if right_kind and is_heldout(a, "*", b) == heldout:
             return Problem(f"{a}*{b}=", str(a * b), kind)
 
 
 def arithmetic_problems(
     n: int, rng: np.random.Generator, heldout: bool = False, task: str = "arithmetic"
 ) -> list[Problem]:
-    """n different problems in the shares of `MIX` (or `HELDOUT_MIX`), in random order.
+    """n different problems of a task in the shares of `MIX` (or `HELDOUT_MIX`), in random order.
 
     Sums and differences take turns: eight carries of one sign would never teach the other.
     """

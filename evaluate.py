@@ -33,7 +33,7 @@ import torch
 from tqdm import tqdm
 
 from config import Config, ConfigError, build
-from data import DataError, Problem, arithmetic_problems, load_jsonl
+from data import MOST, DataError, Problem, arithmetic_problems, load_jsonl
 from model import CheckpointError
 from policy import Policy
 from record import stream_seed
@@ -92,10 +92,13 @@ def evaluate(policy: Policy, problems: list[Problem], k: int, seed: int, batch: 
 
 
 def read_problems(args) -> list[Problem]:
-    """A file, a benchmark's name, or "arithmetic": the held-out problems of the default job."""
-    if args.data == "arithmetic":
+    """A file, a benchmark's name, or the held-out problems of a built-in task."""
+    if args.data in MOST:
+        n, most = args.n or 200, MOST[args.data]["heldout"]
+        if n > most:
+            raise ConfigError(f"--n: '{args.data}' makes 1 to {most} problems, not {n}")
         rng = np.random.default_rng(stream_seed(args.seed, "heldout"))
-        return arithmetic_problems(args.n or 200, rng, heldout=True)
+        return arithmetic_problems(n, rng, True, args.data)
     path = Path(args.data)
     if args.data in BENCHMARKS and not path.exists():
         path = Path(args.benchmarks) / BENCHMARKS[args.data]
@@ -133,7 +136,7 @@ def read_arguments(argv):
     add = parser.add_argument
     add("--model", required=True, help="a Hugging Face folder or hub id")
     add("--data", required=True,
-        help="a JSONL file, 'arithmetic', or one of " + ", ".join(BENCHMARKS))  # fmt: skip
+        help="a JSONL file, or one of " + ", ".join([*MOST, *BENCHMARKS]))  # fmt: skip
     add("--benchmarks", default="benchmarks", help="the folder of the named files [benchmarks]")
     add("--k", type=int, default=0, help="responses to sample beside the greedy one [0]")
     add("--temperature", type=float, default=0.6, help="of the sampled ones [0.6]")
@@ -146,7 +149,7 @@ def read_arguments(argv):
     add("--batch", type=int, default=64, help="problems answered greedily at once [64]")
     add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1' or 'auto' [cpu]")
     add("--threads", type=int, default=1, help="CPU threads [1]")
-    add("--seed", type=int, default=0, help="of the samples, and of 'arithmetic' [0]")
+    add("--seed", type=int, default=0, help="of the samples, and of built-in problems [0]")
     add("--out", type=Path, help="the record, a JSON line a problem [evaluations/...jsonl]")
     return parser.parse_args(argv)
 
@@ -165,7 +168,7 @@ def main(argv=None) -> int:
 
 
 def run(args) -> None:
-    limit = args.max_new_tokens or (40 if args.data == "arithmetic" else 1024)
+    limit = args.max_new_tokens or (40 if args.data in MOST else 1024)
     if min(args.k, args.n) < 0 or args.batch < 1:
         raise ConfigError("need --k >= 0, --n >= 0 and --batch >= 1")
     cfg = build(Config, {

@@ -54,7 +54,7 @@ from config import (
     differences,
     read_config,
 )
-from data import MIX, DataError, Problem, arithmetic_problems, load_jsonl
+from data import MOST, DataError, Problem, arithmetic_problems, load_jsonl
 from model import CheckpointError, KVCache, Transformer, read_json
 from policy import Policy
 from record import Log, State, TrainingError, stream_seed
@@ -291,7 +291,7 @@ def load_problems(cfg: Config) -> tuple[list[Problem], list[Problem]]:
     def read(which: str) -> list[Problem]:
         source, size = getattr(cfg.data, which), getattr(cfg.data, f"{which}_size")
         rng = np.random.default_rng(stream_seed(cfg.seed, which))
-        if source in MIX:
+        if source in MOST:
             return arithmetic_problems(size, rng, which == "heldout", source)
         problems = load_jsonl(source)
         if which == "pool" and cfg.data.pool_choice == "random":

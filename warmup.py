@@ -22,7 +22,16 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data import FORGET, MISTAKE, is_heldout, random_operands, solution, table_solution
+from data import (
+    FORGET,
+    MISTAKE,
+    MIX,
+    is_heldout,
+    random_factors,
+    random_operands,
+    solution,
+    table_solution,
+)
 from model import Transformer
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
@@ -76,7 +85,7 @@ def training_batch(
     rows, prompt_lens = [], []
     while len(rows) < size:
         if task == "tables":
-            op, a, b = "*", int(rng.integers(10, 1000)), int(rng.integers(2, 10))
+            op, (a, b) = "*", random_factors(rng)
         else:
             op = str(rng.choice(["+", "-"]))
             a, b = random_operands(rng, op)
@@ -126,7 +135,7 @@ def train_base(
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="warmup.py", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="base", help="folder of the model [base]")
-    parser.add_argument("--task", default="arithmetic", choices=["arithmetic", "tables"],
+    parser.add_argument("--task", default="arithmetic", choices=list(MIX),
                         help="what its annotators wrote about [arithmetic]")  # fmt: skip
     parser.add_argument("--steps", type=int, default=3000, help="optimizer steps [3000]")
     parser.add_argument("--batch-size", type=int, default=64, help="problems a step [64]")
