@@ -142,9 +142,10 @@ class Informative(OneShotSelector):
     """DoPR with the volatility's purpose in its place: the chance that the next group teaches.
 
     V_i = 1 - E[p^G] - E[(1-p)^G], the chance that G rewards are not all equal, where the pass rate
-    p ~ Beta(1 + hits, 1 + misses) and old rewards fade by 1 - `ema` a visit.  Beside sqrt(v) it
-    knows how little an unseen problem promises (7/9 at G = 8) against one that was seen to vary
-    (.99), and that 4 of 8 once is less certain than always.  Ours.
+    p ~ Beta(a + hits, b + misses) and old rewards fade by 1 - `ema` a visit.  The prior Beta(a, b)
+    is fitted to what is known of the whole pool (empirical Bayes, by moments): where most problems
+    turn out solved or hopeless, an unseen one promises little, and one that was seen to vary comes
+    first.  Ours.
     """
 
     def __init__(self, n_problems, ema=0.3, bonus=0.05, entropy="policy", seed=0):
@@ -153,8 +154,20 @@ class Informative(OneShotSelector):
         self.misses = np.zeros(n_problems)
         self.group_size = 8  # until the first group tells
 
+    def prior(self) -> tuple[float, float]:
+        """(a, b) whose Beta has the mean and variance of the pass rates seen, one a problem."""
+        seen = self.visits > 0
+        rates = self.hits[seen] / (self.hits[seen] + self.misses[seen])
+        # and of two imagined problems, uniform on [0, 1]: before any is seen it is Beta(1, 1)
+        n = len(rates) + 2
+        mean = (rates.sum() + 2 / 2) / n
+        variance = ((rates**2).sum() + 2 / 3) / n - mean**2
+        size = mean * (1 - mean) / variance - 1  # a + b
+        return mean * size, (1 - mean) * size
+
     def volatility(self, candidates):
-        a, b = 1 + self.hits[candidates], 1 + self.misses[candidates]  # (M,)
+        prior_a, prior_b = self.prior()
+        a, b = prior_a + self.hits[candidates], prior_b + self.misses[candidates]  # (M,)
         j = np.arange(self.group_size)[:, None]  # (G, 1)
         # E[p^G] = prod_j (a + j) / (a + b + j), the chance of G hits in a row
         all_hit = np.prod((a + j) / (a + b + j), axis=0)  # (M,)

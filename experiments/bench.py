@@ -2,6 +2,7 @@
 
 python experiments/bench.py                        # the tiny model, a few minutes on one thread
 python experiments/bench.py --models 135m --groups 8 --new 32 --repeats 3
+python experiments/bench.py --job                # the default job's own steps, prompts of 8 tokens
 python experiments/bench.py --growth             # our sampling alone: longer responses, more rows
 python experiments/bench.py --device cuda --precision bfloat16 --models 135m 1.5b
 
@@ -21,13 +22,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from config import RolloutConfig, UpdateConfig
+from config import RolloutConfig, UpdateConfig, read_config
+from data import arithmetic_problems, load_tokenizer, prompt_ids
 from model import Transformer, load
 from rollout import Group, generate
 from train import update_policy
@@ -156,6 +159,59 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
     return row
 
 
+def job(args) -> dict:
+    """Steps of `small.json`, sampling until the stop token and an update, on the same prompts.
+
+    The responses are sampled, so that the two do not learn from the same ones, but from as many.
+    """
+    ours, theirs = both("tiny", args.device, torch.float32)
+    cfg = read_config(ROOT / "small.json", [])
+    tokenizer = load_tokenizer(ROOT / "base")
+    pool = arithmetic_problems(cfg.data.pool_size, np.random.default_rng(0))
+    prompts = [prompt_ids(tokenizer, cfg.data.template, problem) for problem in pool]
+    G, stop = cfg.rollout.group_size, tokenizer.eos_token_id
+    stream = torch.Generator(args.device).manual_seed(0)
+    advantages = torch.tensor([1.0, -1.0] * (G // 2), device=args.device)
+    optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-7)
+    their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-7)
+
+    def sample(prompt) -> Group:
+        return generate(
+            ours, prompt, G, max_new_tokens=cfg.rollout.max_new_tokens, stop_ids=[stop],
+            generator=stream,
+        )  # fmt: skip
+
+    def their_sample(prompt):
+        rows = torch.tensor([prompt] * G, device=args.device)
+        return theirs.generate(
+            rows, attention_mask=torch.ones_like(rows), max_new_tokens=cfg.rollout.max_new_tokens,
+            do_sample=True, temperature=1.0, top_k=0, pad_token_id=0, eos_token_id=stop,
+        )  # fmt: skip
+
+    def step(prompt):
+        update_policy(
+            ours, None, optimizer, [sample(prompt)], [advantages], cfg.update, cfg.rollout
+        )
+
+    def their_step(prompt):
+        tokens = their_sample(prompt)
+        plain_update(theirs, their_optimizer, tokens, len(prompt), advantages)
+
+    def over_the_pool(function):
+        return lambda: [function(prompt) for prompt in prompts]
+
+    found = {}
+    for name, mine, plain in (("sampling", sample, their_sample), ("step", step, their_step)):
+        ways = {"ours": over_the_pool(mine), "plain": over_the_pool(plain)}
+        found[name] = in_turns(ways, args.repeats, args.device)
+        each = {way: 1e3 * statistics.median(s) / len(prompts) for way, s in found[name].items()}
+        print(
+            f"default job, {name}: ours {each['ours']:.1f} ms, plain {each['plain']:.1f} ms: "
+            f"{ratio(found[name]['plain'], found[name]['ours'])}"
+        )
+    return found
+
+
 LENGTHS, ROWS = (128, 256, 512, 1024, 2048), (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -226,6 +282,7 @@ def main() -> None:
     add("--threads", type=int, default=1, help="CPU threads [1]")
     add("--device", default="cpu")
     add("--precision", default="float32", choices=["float32", "bfloat16"])
+    add("--job", action="store_true", help="steps of the default job instead")
     add("--growth", action="store_true", help="how the time of ours grows, nothing of theirs")
     add("--out", type=Path, help="write the numbers to this JSON file")
     args = parser.parse_args()
@@ -237,6 +294,10 @@ def main() -> None:
         f"{machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:.0f} GFLOP/s"
     )
     found = {"machine": machine, "threads": args.threads, "torch": torch.__version__, "models": {}}
+    if args.job:
+        found["job"] = job(args)
+        write(args.out, found)
+        return
     for name in args.models:
         ours, theirs = both(name, args.device, dtype)
         if args.growth:

@@ -1,0 +1,112 @@
+"""Why one group a step can save rollouts, and when it cannot: the noise of the gradient.
+
+python experiments/noise_scale.py [--task tables] [--models base ...] [--groups 128]
+
+Write g for the mean gradient over informative groups and S for the covariance of one group's.  The
+noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number of groups whose
+average is as much signal as noise.  With n informative groups a step, each step at its best size
+brings n / (n + B) of what the true gradient would: so as many informative groups are needed as
+(n + B).  A step of full batch has n = M s of them, at M G rollouts, where s is the share of
+informative groups in the pool; a step of one problem has n = 1 with the share s' of its picks.
+Rollouts of full batch over those of one problem a step:
+
+    ratio(s') = (s' / s) (M s + B) / (1 + B)
+
+Where groups all pull the same way (B << 1) that is M s': one group says it all, and full batch
+asks M times.  Where each teaches something else (B >> M s) it is s' / s: no group is wasted, and
+what remains is that selection finds more informative ones.  All this at each arm's best step size;
+at an equal learning rate that is too small for full batch, more can be seen.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from compare import ROOT, TASKS
+
+from config import read_config
+from data import arithmetic_problems
+from policy import Policy
+from record import stream_seed
+from train import group_advantages, grpo_loss, token_logprobs
+
+
+def group_gradient(policy: Policy, group, rewards) -> torch.Tensor:
+    """The gradient of one group's loss, all weights in one vector."""
+    A = group_advantages(rewards)
+    logp = token_logprobs(policy.model, group.tokens, group.prompt_len, 1.0)
+    loss, _ = grpo_loss(logp, group.logprobs, A, group.mask)
+    parameters = list(policy.model.parameters())
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+
+
+def noise_scale(gradients: torch.Tensor) -> tuple[float, float, float]:
+    """B, |g|^2 and tr S from the gradients of k groups, (k, W), without bias but for B itself."""
+    k = len(gradients)
+    mean = gradients.mean(dim=0)
+    trace = float(((gradients - mean) ** 2).sum() / (k - 1))
+    square = float((mean**2).sum()) - trace / k  # the mean's own noise is in its length
+    return trace / square if square > 0 else np.inf, square, trace
+
+
+def ratio(B: float, share: float, picked: float, M: int) -> float:
+    """Rollouts of full batch over those of one problem a step, from the docstring's formula."""
+    return picked / share * (M * share + B) / (1 + B)
+
+
+def measure(policy: Policy, pool, n: int, G: int, M: int) -> dict:
+    """Groups of n problems of the pool in turn; B over the informative ones among them."""
+    stream = torch.Generator().manual_seed(stream_seed(0, "rollouts"))
+    gradients = []
+    for i in tqdm(range(n), desc="groups", leave=False):
+        problem = pool[i % len(pool)]
+        group = policy.rollout(problem, G, stream)
+        rewards = policy.rewards(problem, group)
+        if max(rewards) > min(rewards):
+            gradients.append(group_gradient(policy, group, rewards))
+    B, square, trace = noise_scale(torch.stack(gradients))
+    share = len(gradients) / n
+    return {
+        "groups": n, "informative": len(gradients), "B": B, "square": square, "trace": trace,
+        "ratio": {str(s): ratio(B, share, s, M) for s in (0.25, 0.5, 1.0)},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--task", default="small", choices=list(TASKS))
+    parser.add_argument("--models", nargs="+", default=[], help="folders; the task's base model")
+    parser.add_argument("--groups", type=int, default=512, help="groups to roll out [512]")
+    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
+    args = parser.parse_args()
+    models = [str(Path(model).resolve()) for model in args.models]
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    cfg = read_config(TASKS[args.task][0], [])
+    rng = np.random.default_rng(stream_seed(0, "pool"))
+    pool = arithmetic_problems(cfg.data.pool_size, rng, task=cfg.data.pool)
+    G, M = cfg.rollout.group_size, cfg.selector.candidates
+    found = {}
+    for model in models or [cfg.model]:
+        policy = Policy(read_config(TASKS[args.task][0], [f"model={model}"]))
+        found[model] = row = measure(policy, pool, args.groups, G, M)
+        ratios = ", ".join(f"{s}: {r:.1f}x" for s, r in row["ratio"].items())
+        print(
+            f"{model}: {row['informative']} of {row['groups']} groups informative, "
+            f"B = {row['B']:.1f} groups; full batch over one a step, by the share of "
+            f"informative picks: {ratios}"
+        )
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
