@@ -141,12 +141,15 @@ class OneShotSelector:
 class Informative(OneShotSelector):
     """DoPR with the volatility's purpose in its place: the chance that the next group teaches.
 
-    V_i = 1 - E[p^G] - E[(1-p)^G], the chance that G rewards are not all equal, where the pass rate
-    p ~ Beta(a + hits, b + misses) and old rewards fade by 1 - `ema` a visit.  The prior Beta(a, b)
-    is fitted to what is known of the whole pool (empirical Bayes, by moments): where most problems
+    V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3]): the chance that G rewards are not all equal, times
+    the chance that three more tries would show something left to learn.  The pass rate p is
+    Beta(a + hits, b + misses), and old rewards fade by 1 - `ema` a visit.  The prior Beta(a, b) is
+    fitted to what is known of the whole pool (empirical Bayes, by moments): where most problems
     turn out solved or hopeless, an unseen one promises little, and one that was seen to vary comes
-    first.  Ours.
+    first.  Ours; `experiments/replay.py` leaves out one part after the other.
     """
+
+    TRIES = 3  # 1 turns away from half-learned problems too, infinitely many from none
 
     def __init__(self, n_problems, ema=0.3, bonus=0.05, entropy="policy", seed=0):
         super().__init__(n_problems, ema, bonus, entropy, seed)
@@ -168,11 +171,15 @@ class Informative(OneShotSelector):
     def volatility(self, candidates):
         prior_a, prior_b = self.prior()
         a, b = prior_a + self.hits[candidates], prior_b + self.misses[candidates]  # (M,)
-        j = np.arange(self.group_size)[:, None]  # (G, 1)
-        # E[p^G] = prod_j (a + j) / (a + b + j), the chance of G hits in a row
-        all_hit = np.prod((a + j) / (a + b + j), axis=0)  # (M,)
-        all_miss = np.prod((b + j) / (a + b + j), axis=0)
-        return 1 - all_hit - all_miss
+
+        def in_a_row(n, a, b):
+            """E[p^n] = prod_j (a + j) / (a + b + j) for j < n, where p ~ Beta(a, b)."""
+            j = np.arange(n)[:, None]  # (n, 1)
+            return np.prod((a + j) / (a + b + j), axis=0)  # (M,)
+
+        G = self.group_size
+        teaches = 1 - in_a_row(G, a, b) - in_a_row(G, b, a)
+        return teaches * (1 - in_a_row(self.TRIES, a, b))
 
     def update(self, i, rewards, entropy=None):
         super().update(i, rewards, entropy)

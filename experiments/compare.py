@@ -5,7 +5,7 @@ python experiments/compare.py --quick           # a few minutes: three arms, two
 python experiments/compare.py --tables          # the tables of what is there, no runs
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
-the candidates of a step, the budget of rollouts, an evaluation every so many rollouts, and a stop
+the candidates of a step, an evaluation every so many rollouts, and a stop
 rule fixed beforehand, two evaluations in a row at 97% or more.  One JSON line a run.
 
 Seeds 0 to 4 are in the tables; each arm's own best rate is picked on seeds 100 to 102 alone, by the
@@ -33,32 +33,35 @@ import train
 from evaluate import interval
 
 ROOT = Path(__file__).resolve().parent.parent
-# configuration, budget of rollouts, rollouts between evaluations, equal rollouts, equal updates
+# configuration, budget of rollouts (full batch: twice as many), rollouts between evaluations, and
+# at how many rollouts and at how many updates accuracies are compared
 TASKS = {
-    "small": ("small.json", 6400, 128, 1408, 40),
-    "tables": ("configs/tables.json", 25600, 256, 8192, 200),
+    "small": ("small.json", 6400, 64, 1408, 40),
+    "tables": ("configs/tables.json", 12800, 256, 8192, 200),
 }
 RATES = (5e-5, 1e-4, 2e-4, 4e-4)
 EQUAL_RATE = 1e-4  # small.json's own
 ARMS = {  # what is set beside the learning rate and the seed
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
-    "thompson": {}, "dopr": {},
-    "dopr, gate by answers": {"selector.entropy": "answers"},
-    "dopr, no gate": {"selector.entropy": "none"},
-    "informative": {"selector.entropy": "none"},
-    "informative, c = 0.2": {"selector.entropy": "none", "selector.bonus": 0.2},
+    "thompson": {}, "dopr": {"selector.entropy": "policy"},
+    "dopr, gate by answers": {"selector.entropy": "answers"}, "dopr, no gate": {},
+    "informative": {}, "informative, c = 0.2": {"selector.bonus": 0.2},
 }  # fmt: skip
 SEEDS, TUNING = (0, 1, 2, 3, 4), (100, 101, 102)
 LEVELS = (0.8, 0.9, 0.95)
+
+
+def budget_of(task: str, arm: str) -> int:
+    """Rollouts at which a run ends; full batch may go on for longer, to see where it gets."""
+    return TASKS[task][1] * (2 if arm == "full_batch" else 1)
 
 
 def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
     """`train.py` with a configuration and these keys set: its steps and its summary."""
     folder = Path(tempfile.mkdtemp())
     always = {"checkpoint_every": 10**6, "threads": 1}
-    keys = [
-        word for item in {**settings, **always}.items() for word in ("--set", "{}={}".format(*item))
-    ]
+    pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
+    keys = [word for pair in pairs for word in ("--set", pair)]
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = train.main(["--config", config, "--out", str(folder / "run"), *keys])
@@ -72,10 +75,12 @@ def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
 
 def run(task: str, arm: str, rate: float, seed: int) -> dict:
     """Train once; the record of the run, with its curve of accuracy."""
-    config, budget, every, *_ = TASKS[task]
+    config, _, every, *_ = TASKS[task]
+    budget = budget_of(task, arm)
     settings = {
-        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0], "steps": budget,
-        "max_rollouts": budget, "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm],
+        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0],
+        "selector.entropy": "none", "steps": budget, "max_rollouts": budget, "eval_every": every,
+        "stop_accuracy": 0.97, **ARMS[arm],
     }  # fmt: skip
     steps, summary = train_once(config, settings)
     picked: list[dict] = []  # groups by kind between two evaluations
@@ -125,7 +130,7 @@ def run_all(jobs: list[tuple], out: Path, processes: int) -> None:
 # --------------------------------------------------------------------------- what came out
 
 
-def cost_to(record: dict, level: float, column: int, budget: int) -> float:
+def cost_to(record: dict, level: float, column: int = 0) -> float:
     """Rollouts (column 0) or tokens (1) at the first evaluation at this level; inf if never."""
     return next((point[column] for point in record["curve"] if point[3] >= level), np.inf)
 
@@ -146,12 +151,12 @@ def show(values) -> str:
     return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
 
 
-def best_rate(records: list[dict], arm: str, budget: int) -> float:
+def best_rate(records: list[dict], arm: str) -> float:
     """By the tuning seeds alone; of equals the smaller."""
 
     def mean_cost(rate: float) -> float:
         mine = [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in TUNING]
-        costs = [min(cost_to(r, 0.9, 0, budget), budget) for r in mine]
+        costs = [min(cost_to(r, 0.9), budget_of(r["task"], arm)) for r in mine]
         return float(np.mean(costs)) if costs else np.inf
 
     return min(RATES, key=mean_cost)
@@ -159,7 +164,7 @@ def best_rate(records: list[dict], arm: str, budget: int) -> float:
 
 def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
     """Markdown: an arm a row, each at its rate, over the seeds of the table."""
-    _, budget, _, rollouts, updates = TASKS[task]
+    *_, rollouts, updates = TASKS[task]
     lines = [
         f"| arm | rate | rollouts to 80% | to 90% | to 95% | tokens to 90% "
         f"| accuracy at {rollouts:,} rollouts | at {updates} updates | informative |",
@@ -171,7 +176,7 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
             continue
         cells = []
         for level, column in [*((level, 0) for level in LEVELS), (0.9, 1)]:
-            reached = [cost_to(r, level, column, budget) for r in mine]
+            reached = [cost_to(r, level, column) for r in mine]
             got = [c for c in reached if np.isfinite(c)]
             most = [c if np.isfinite(c) else r["curve"][-1][column]
                     for c, r in zip(reached, mine, strict=True)]  # fmt: skip
@@ -212,7 +217,7 @@ def main() -> None:
     for rate in args.rates:
         print(f"\nAll at {rate:g}\n\n{table(records, args.task, dict.fromkeys(ARMS, rate))}")
     if any(r["seed"] in TUNING for r in records):
-        best = {arm: best_rate(records, arm, TASKS[args.task][1]) for arm in ARMS}
+        best = {arm: best_rate(records, arm) for arm in ARMS}
         print(f"\nEach arm at its best rate\n\n{table(records, args.task, best)}")
 
 

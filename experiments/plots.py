@@ -18,22 +18,24 @@ from compare import (
     TASKS,
     TUNING,
     best_rate,
+    budget_of,
     cost_to,
     of_table,
     read,
 )
 
 COLOURS = {
-    "dopr": "#0072b2", "informative": "#009e73", "full_batch": "#d55e00", "random_one": "#e69f00",
-    "thompson": "#cc79a7", "volatility_only": "#56b4e9", "ucb_only": "#b8b8b8",
-    "fixed_one": "#555555", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
+    "dopr": "#0072b2", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
+    "informative": "#009e73", "informative, c = 0.2": "#7fcdb5", "full_batch": "#d55e00",
+    "random_one": "#e69f00", "thompson": "#cc79a7", "volatility_only": "#56b4e9",
+    "ucb_only": "#b8b8b8", "fixed_one": "#555555",
 }  # fmt: skip
 
 
 def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     """Mean accuracy of the seeds and the range between the lowest and the highest."""
     _, budget, every, *_ = TASKS[task]
-    at = np.arange(0, budget + 1, every)
+    at = np.arange(0, budget + 1, every)  # of full batch the first half
     for arm, rate in rates.items():
         mine = of_table(records, arm, rate)
         if not mine:
@@ -51,13 +53,13 @@ def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
 
 def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     """Rollouts to 90%, a point a seed; hollow at the budget where it never came."""
-    budget, arms = TASKS[task][1], list(rates)[::-1]
+    arms = list(rates)[::-1]
     for at, arm in enumerate(arms):
         for record in of_table(records, arm, rates[arm]):
-            cost = cost_to(record, 0.9, 0, budget)
+            cost = cost_to(record, 0.9)
             reached = np.isfinite(cost)
             ax.plot(
-                min(cost, budget), at, "o", color=COLOURS[arm], alpha=0.8,
+                min(cost, budget_of(task, arm)), at, "o", color=COLOURS[arm], alpha=0.8,
                 fillstyle="full" if reached else "none",
             )  # fmt: skip
     ax.set_yticks(range(len(arms)), [f"{arm} ({rates[arm]:g})" for arm in arms], fontsize=8)
@@ -143,7 +145,7 @@ def main() -> None:
     equal = dict.fromkeys(arms, EQUAL_RATE)
     if any(r["seed"] in TUNING for r in records):
         title = "Each at its best rate"
-        other = {arm: best_rate(records, arm, TASKS[task][1]) for arm in arms}
+        other = {arm: best_rate(records, arm) for arm in arms}
     else:
         title, other = "A larger one", dict.fromkeys(arms, max(r["rate"] for r in records))
 
