@@ -85,13 +85,13 @@ class DataConfig:
 @dataclass(frozen=True)
 class SelectorConfig:
     name: Literal[tuple(selectors.SELECTORS)] = key(
-        "dopr", "which arm picks the problem to roll out"
+        "informative", "which arm picks the problem to roll out"
     )
     candidates: int = key(16, "M, problems to choose from each step (at most the pool)", least=1)
     ema: float = key(0.3, "weight of the newest group in the running statistics", above=0, most=1)
     bonus: float = key(0.05, "c, weight of the exploration bonus", least=0)
     entropy: Literal["policy", "answers", "none"] = key(
-        "policy", "whose entropy scales the bonus: the sampled tokens', the answers', nobody's"
+        "none", "whose entropy scales the bonus: the sampled tokens', the answers', nobody's"
     )
 
     def __post_init__(self):

@@ -20,6 +20,9 @@ The paper's own formulas are not known to us, so this is *our* reading of "rewar
 RLVR (arXiv 2504.20571, eq. 1); the bonus has the shape of UCB1 (Auer et al. 2002) as in XRPO (arXiv
 2510.06672).  An unseen problem looks maximally volatile (m = 1/2, v = 1/4), so each is tried early.
 
+`Informative`, the default, keeps all this but V: it asks outright what V stands for, how likely the
+next group is to teach.  The README has both beside the other arms.
+
 Try changing first: `bonus` (0 trusts the history alone, 1 drowns it), then `ema`.
 
 This file shares its name with a module of the standard library, which `subprocess` and with it

@@ -21,12 +21,39 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 from config import selectors
 
 POOL, CANDIDATES, STEPS, G, WINDOW = 128, 16, 2000, 8, 5
+
+
+class UniformPrior(selectors.Informative):
+    """An unseen problem may be anything, whatever the others turned out to be."""
+
+    def prior(self):
+        return 1.0, 1.0
+
+
+class LearnedOrNot(selectors.Informative):
+    """What is nearly learned counts like all that varies: (nearly) infinitely many tries."""
+
+    TRIES = 1000
+
+
+class OneTry(selectors.Informative):
+    """What is learned by half counts by half."""
+
+    TRIES = 1
+
+
+PLAIN = ("random_one", "ucb_only", "volatility_only", "thompson", "dopr", "informative")
 ARMS = {
-    "random_one": {}, "ucb_only": {}, "volatility_only": {}, "thompson": {}, "dopr": {},
-    "dopr, c = 0.2": {"bonus": 0.2}, "informative": {}, "informative, c = 0": {"bonus": 0.0},
-    "informative, c = 0.2": {"bonus": 0.2}, "informative, ema = 0.1": {"ema": 0.1},
-    "informative, ema = 0.6": {"ema": 0.6},
-}  # fmt: skip
+    **{name: (selectors.SELECTORS[name], {}) for name in PLAIN},
+    "informative, uniform prior": (UniformPrior, {}),
+    "informative, 1 try": (OneTry, {}),
+    "informative, no tries": (LearnedOrNot, {}),
+    "informative, neither": (type("Neither", (UniformPrior, LearnedOrNot), {}), {}),
+    "informative, c = 0": (selectors.Informative, {"bonus": 0.0}),
+    "informative, c = 0.2": (selectors.Informative, {"bonus": 0.2}),
+    "informative, ema = 0.1": (selectors.Informative, {"ema": 0.1}),
+    "informative, ema = 0.6": (selectors.Informative, {"ema": 0.6}),
+}
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -35,22 +62,20 @@ def read(path: Path) -> list[np.ndarray]:
     return [np.convolve(v, np.ones(WINDOW) / WINDOW, mode="valid") for v in visits]
 
 
-def replay(history: list[np.ndarray], arm: str | None, settings: dict, seed: int) -> float:
-    """Share of informative groups among the picks; without an arm those of an oracle."""
+def replay(history: list[np.ndarray], kind: type | None, settings: dict, seed: int) -> float:
+    """Share of informative groups among the picks; without a selector those of an oracle."""
     rng = np.random.default_rng(seed)
     pool = [history[i] for i in rng.choice(len(history), POOL, replace=False)]
-    selector = (
-        selectors.SELECTORS[arm](POOL, entropy="none", seed=seed, **settings) if arm else None
-    )
+    selector = kind(POOL, entropy="none", seed=seed, **settings) if kind else None
     informative = 0
     for t in range(STEPS):
         candidates = rng.choice(POOL, CANDIDATES, replace=False)
         rates = np.array([pool[i][int(t / STEPS * len(pool[i]))] for i in candidates])
         chance = 1 - rates**G - (1 - rates) ** G
-        i = int(selector.choose(candidates) if arm else candidates[chance.argmax()])
+        i = int(selector.choose(candidates) if kind else candidates[chance.argmax()])
         hits = rng.binomial(G, rates[list(candidates).index(i)])
         informative += 0 < hits < G
-        if arm:
+        if kind:
             selector.update(i, [1.0] * hits + [0.0] * (G - hits))
     return informative / STEPS
 
@@ -66,11 +91,11 @@ def main() -> None:
         f"{len(history)} problems; N={POOL}, M={CANDIDATES}, G={G}, T={STEPS}, {args.seeds} seeds"
     )
     rows = {}
-    for name, settings in tqdm([*ARMS.items(), ("oracle", {})], desc="arms", leave=False):
-        arm = None if name == "oracle" else name.split(",")[0]
-        rows[name] = [replay(history, arm, settings, seed) for seed in range(args.seeds)]
+    arms = {**ARMS, "oracle": (None, {})}
+    for name, (kind, settings) in tqdm(arms.items(), desc="arms", leave=False):
+        rows[name] = [replay(history, kind, settings, seed) for seed in range(args.seeds)]
         shares = " ".join(f"{share:.3f}" for share in rows[name])
-        tqdm.write(f"{name:24} {np.mean(rows[name]):.3f}   {shares}")
+        tqdm.write(f"{name:27} {np.mean(rows[name]):.3f}   {shares}")
     if args.out:
         args.out.write_text(json.dumps(rows, indent=2) + "\n")
 

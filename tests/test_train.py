@@ -101,7 +101,7 @@ def test_the_same_seed_twice_is_the_same_run(finished, tmp_path):
     assert without_times(tmp_path / "other") != without_times(finished)
 
 
-@pytest.mark.parametrize("arm", [arm for arm in selectors.SELECTORS if arm != "dopr"])
+@pytest.mark.parametrize("arm", sorted({*selectors.SELECTORS} - {Config().selector.name}))
 def test_another_arm_sees_the_same_candidates(finished, tmp_path, arm):
     steps = 2 if arm == "full_batch" else 6
     assert start(tmp_path / arm, *QUICK, f"steps={steps}", f"selector.name={arm}") == 0
@@ -346,15 +346,11 @@ def test_a_bad_value_in_the_file_is_blamed_on_the_file(tmp_path, capsys):
     assert f"error: {tmp_path / 'c.json'}: steps: must be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.json")), ids=lambda f: f.stem)
-def test_every_configuration_that_is_shipped_is_valid(file):
-    assert read_config(file, []).steps > 0
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.json")), ids=lambda p: p.name)
 def test_the_other_configurations_can_be_read(path):
     cfg = read_config(path, [])
-    assert train.plan_steps(cfg, 128) > 0 and "/" in cfg.model
+    assert train.plan_steps(cfg, 128) > 0
+    assert "/" in cfg.model or (ROOT / cfg.model / "model.safetensors").exists()
 
 
 def test_a_run_ends_early_where_two_evaluations_in_a_row_are_good_enough(tmp_path):
