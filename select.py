@@ -146,10 +146,9 @@ class Informative(OneShotSelector):
 
     V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3]): the chance that G rewards are not all equal, times
     the chance that three more tries would show something left to learn.  The pass rate p is
-    Beta(a + hits, b + misses), and old rewards fade by 1 - `ema` a visit.  The prior Beta(a, b) is
-    fitted to what is known of the whole pool (empirical Bayes, by moments): where most problems
-    turn out solved or hopeless, an unseen one promises little, and one that was seen to vary comes
-    first.  Ours; `experiments/replay.py` leaves out one part after the other.
+    Beta(1 + hits, 1 + misses), and old rewards fade by 1 - `ema` a visit.  Beside sqrt(v) it knows
+    how little an unseen problem promises against one that was seen to vary, and that 4 of 8 once is
+    less certain than always.  Ours; `experiments/replay.py` leaves out one part after the other.
     """
 
     TRIES = 3  # 1 turns away from half-learned problems too, infinitely many from none
@@ -160,20 +159,8 @@ class Informative(OneShotSelector):
         self.misses = np.zeros(n_problems)
         self.group_size = 8  # until the first group tells
 
-    def prior(self) -> tuple[float, float]:
-        """(a, b) whose Beta has the mean and variance of the pass rates seen, one a problem."""
-        seen = self.visits > 0
-        rates = self.hits[seen] / (self.hits[seen] + self.misses[seen])
-        # and of two imagined problems, uniform on [0, 1]: before any is seen it is Beta(1, 1)
-        n = len(rates) + 2
-        mean = (rates.sum() + 2 / 2) / n
-        variance = ((rates**2).sum() + 2 / 3) / n - mean**2
-        size = mean * (1 - mean) / variance - 1  # a + b
-        return mean * size, (1 - mean) * size
-
     def volatility(self, candidates):
-        prior_a, prior_b = self.prior()
-        a, b = prior_a + self.hits[candidates], prior_b + self.misses[candidates]  # (M,)
+        a, b = 1 + self.hits[candidates], 1 + self.misses[candidates]  # (M,)
 
         def in_a_row(n, a, b):
             """E[p^n] = prod_j (a + j) / (a + b + j) for j < n, where p ~ Beta(a, b)."""

@@ -256,6 +256,8 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, st
         log.count(groups, informative)
         stats = {"loss": 0.0}
         if informative:
+            if cfg.update.decay:
+                set_rate(state.optimizer, cfg.update.lr * (1 - state.step / log.n_steps))
             with clock("update"):
                 stats = update_policy(
                     model, reference, state.optimizer, [groups[g] for g in informative],
@@ -273,6 +275,12 @@ def train(cfg: Config, policy: Policy, pool, heldout, state: State, log: Log, st
         if state.step % cfg.checkpoint_every == 0:
             state.save()
     return asked
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of all weights from now on."""
+    for weights in optimizer.param_groups:
+        weights["lr"] = lr
 
 
 def describe(selector, candidates) -> dict:

@@ -5,8 +5,9 @@ python experiments/compare.py --quick           # a few minutes: three arms, two
 python experiments/compare.py --tables          # the tables of what is there, no runs
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
-the candidates of a step, an evaluation every so many rollouts, and a stop
-rule fixed beforehand, two evaluations in a row at 97% or more.  One JSON line a run.
+the candidates of a step, an evaluation every so many rollouts, and a stop rule fixed beforehand,
+two evaluations in a row at 97% or more.  Learning rates are constant, so that no run depends on
+its length before its end.  One JSON line a run.
 
 Seeds 0 to 4 are in the tables; each arm's own best rate is picked on seeds 100 to 102 alone, by the
 mean number of rollouts to 90% (a run that never gets there counts with its whole budget).
@@ -78,9 +79,9 @@ def run(task: str, arm: str, rate: float, seed: int) -> dict:
     config, _, every, *_ = TASKS[task]
     budget = budget_of(task, arm)
     settings = {
-        "seed": seed, "update.lr": rate, "selector.name": arm.split(",")[0],
-        "selector.entropy": "none", "steps": budget, "max_rollouts": budget, "eval_every": every,
-        "stop_accuracy": 0.97, **ARMS[arm],
+        "seed": seed, "update.lr": rate, "update.decay": "false", "steps": budget,
+        "selector.name": arm.split(",")[0], "selector.entropy": "none", "max_rollouts": budget,
+        "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm],
     }  # fmt: skip
     steps, summary = train_once(config, settings)
     picked: list[dict] = []  # groups by kind between two evaluations

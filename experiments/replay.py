@@ -23,13 +23,6 @@ from config import selectors
 POOL, CANDIDATES, STEPS, G, WINDOW = 128, 16, 2000, 8, 5
 
 
-class UniformPrior(selectors.Informative):
-    """An unseen problem may be anything, whatever the others turned out to be."""
-
-    def prior(self):
-        return 1.0, 1.0
-
-
 class LearnedOrNot(selectors.Informative):
     """What is nearly learned counts like all that varies: (nearly) infinitely many tries."""
 
@@ -45,10 +38,8 @@ class OneTry(selectors.Informative):
 PLAIN = ("random_one", "ucb_only", "volatility_only", "thompson", "dopr", "informative")
 ARMS = {
     **{name: (selectors.SELECTORS[name], {}) for name in PLAIN},
-    "informative, uniform prior": (UniformPrior, {}),
     "informative, 1 try": (OneTry, {}),
     "informative, no tries": (LearnedOrNot, {}),
-    "informative, neither": (type("Neither", (UniformPrior, LearnedOrNot), {}), {}),
     "informative, c = 0": (selectors.Informative, {"bonus": 0.0}),
     "informative, c = 0.2": (selectors.Informative, {"bonus": 0.2}),
     "informative, ema = 0.1": (selectors.Informative, {"ema": 0.1}),

@@ -213,36 +213,15 @@ def test_selectors_pickle():
     assert pickle.loads(pickle.dumps(s)).choose([0, 1, 2]) == s.choose([0, 1, 2])
 
 
-def test_the_prior_has_the_moments_of_the_pass_rates_seen():
-    s = ARMS["informative"](5)
-    assert s.prior() == pytest.approx((1, 1))  # nothing seen: uniform
-    s.update(3, [1] * 8)
-    # by hand: rates 1 and two imagined ones, mean 2/3, mean square (1 + 2/3) / 3 = 5/9
-    a, b = s.prior()
-    assert (a, b) == pytest.approx((2 / 3, 1 / 3))
-    assert a / (a + b) == pytest.approx(2 / 3)
-    assert a * b / ((a + b) ** 2 * (a + b + 1)) == pytest.approx(5 / 9 - 4 / 9)
-
-
-def test_a_dull_pool_lowers_the_hopes_for_what_is_unseen():
-    s = ARMS["informative"](40, bonus=0.0)
-    before = s.volatility([39])[0]
-    for i in range(20):
-        s.update(i, [i % 2] * 8)  # solved or hopeless
-    s.update(20, [1, 0] * 4)
-    assert before == pytest.approx(7 / 9 * 3 / 4) and s.volatility([39])[0] < 0.3
-    assert s.choose([0, 1, 20, 39]) == 20 and s.choose([0, 1, 39]) == 39
-
-
 def test_the_chance_to_be_informative_beside_an_integral():
     """The means of 1 - p^G - (1-p)^G and of 1 - p^3 over the Beta density, on a grid."""
     s = ARMS["informative"](3, ema=0.25)
     s.update(1, [1, 0, 0, 0])
     s.update(1, [1, 1, 1, 0])
-    a, b = s.prior()
+    assert s.volatility([0, 2]) == pytest.approx([(1 - 2 / 5) * 3 / 4] * 2)  # unseen
     hits, misses = 0.75 * 1 + 3, 0.75 * 3 + 1
     p = (np.arange(100_000) + 0.5) / 100_000
-    density = p ** (hits + a - 1) * (1 - p) ** (misses + b - 1)
+    density = p**hits * (1 - p) ** misses
     density /= density.sum()
     teaches, left = ((1 - p**4 - (1 - p) ** 4) * density).sum(), ((1 - p**3) * density).sum()
     assert s.volatility([1]) == pytest.approx([teaches * left], abs=1e-6)
