@@ -1,4 +1,4 @@
-"""verifier.py: where an answer may stand, what is equal to what, and what is hostile.
+"""The verifier: where an answer may stand, what is equal to what, and what is hostile.
 
 The tables hold one case a line, `answer ~ gold`; each is tried both ways round, boxed and bare.
 """
@@ -16,8 +16,10 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import verifier
-from verifier import decide, extract_answer, is_equivalent, normalise, parse, verify
+from comparison import Comparison, Exhausted
+from latex import parse
+from spelling import normalise
+from verifier import decide, extract_answer, is_equivalent, main, verify
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -644,8 +646,8 @@ def test_a_number_equals_its_other_forms_and_no_neighbour(q):
 @given(formulas, formulas)
 def test_equality_of_formulas_keeps_the_laws_of_algebra(f, g):
     try:
-        values = verifier.Comparison().same_value(parse(f), parse(f"({f}) + 1"))
-    except verifier.Exhausted:
+        values = Comparison().same_value(parse(f), parse(f"({f}) + 1"))
+    except Exhausted:
         return
     assert not values
     if not is_equivalent(f + " + 1", f + " + 1.0"):
@@ -856,7 +858,7 @@ def test_every_gold_of_the_benchmarks_equals_itself_and_not_the_next():
 
 
 def test_the_command_line_shows_each_step(capsys):
-    assert verifier.main([r"so \boxed{\tfrac{2}{4}}", "0.5"]) == 0
+    assert main([r"so \boxed{\tfrac{2}{4}}", "0.5"]) == 0
     shown = capsys.readouterr().out
     for part in (
         r"\tfrac{2}{4}",
@@ -865,5 +867,5 @@ def test_the_command_line_shows_each_step(capsys):
         "right: exact rational values",
     ):
         assert part in shown
-    assert verifier.main([r"\boxed{2}", "0.5"]) == 1 and "wrong" in capsys.readouterr().out
-    assert verifier.main(["42", "42"]) == 1 and "no answer" in capsys.readouterr().out
+    assert main([r"\boxed{2}", "0.5"]) == 1 and "wrong" in capsys.readouterr().out
+    assert main(["42", "42"]) == 1 and "no answer" in capsys.readouterr().out
