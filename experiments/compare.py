@@ -1,7 +1,8 @@
 """Does one well-chosen problem a step save rollouts?  Every arm, learning rate and seed.
 
-python experiments/compare.py                   # about two hours on two cores; goes on where it was
-python experiments/compare.py --quick           # a few minutes: three arms, two rates, three seeds
+python experiments/compare.py                   # an hour on two cores; goes on where it was
+python experiments/compare.py --task tables     # the harder task, some four hours
+python experiments/compare.py --quick           # a few minutes: four arms, two rates, three seeds
 python experiments/compare.py --tables          # the tables of what is there, no runs
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
@@ -40,7 +41,7 @@ TASKS = {
     "small": ("small.json", 6400, 64, 1408, 40),
     "tables": ("configs/tables.json", 12800, 256, 8192, 200),
 }
-RATES = (5e-5, 1e-4, 2e-4, 4e-4)
+RATES = (5e-5, 1e-4, 2e-4, 4e-4, 8e-4)
 EQUAL_RATE = 1e-4  # small.json's own
 ARMS = {  # what is set beside the learning rate and the seed
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
@@ -48,6 +49,7 @@ ARMS = {  # what is set beside the learning rate and the seed
     "dopr, gate by answers": {"selector.entropy": "answers"}, "dopr, no gate": {},
     "informative": {}, "informative, c = 0.2": {"selector.bonus": 0.2},
 }  # fmt: skip
+MAIN = ["full_batch", "random_one", "dopr", "informative"]
 SEEDS, TUNING = (0, 1, 2, 3, 4), (100, 101, 102)
 LEVELS = (0.8, 0.9, 0.95)
 
@@ -146,10 +148,30 @@ def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
     return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
 
 
-def show(values) -> str:
-    """Mean and bootstrap 95% interval over the seeds."""
-    mean, low, high = interval(values)
-    return f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
+def cost_cell(mine: list[dict], level: float, column: int = 0) -> str:
+    """Mean cost and its bootstrap 95% interval; a run that never got there counts to its end."""
+    reached = [cost_to(r, level, column) for r in mine]
+    got = sum(np.isfinite(reached))
+    if not got:
+        return "never"
+    ends = [r["curve"][-1][column] for r in mine]
+    mean, low, high = interval(np.minimum(reached, ends))
+    cell = f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
+    return cell if got == len(mine) else f"> {cell} ({got} of {len(mine)})"
+
+
+def overview(records: list[dict], level: float) -> str:
+    """Markdown: rollouts to one level of accuracy, an arm a row, a learning rate a column."""
+    rates = sorted({r["rate"] for r in records if r["seed"] in SEEDS})
+    lines = ["| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
+    lines.append("|" + "---|" * (len(rates) + 1))
+    for arm in ARMS:
+        cells = [
+            (mine := of_table(records, arm, rate)) and cost_cell(mine, level) for rate in rates
+        ]
+        if any(cells):
+            lines.append(f"| `{arm}` | " + " | ".join(cell or "not run" for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def best_rate(records: list[dict], arm: str) -> float:
@@ -177,12 +199,7 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
             continue
         cells = []
         for level, column in [*((level, 0) for level in LEVELS), (0.9, 1)]:
-            reached = [cost_to(r, level, column) for r in mine]
-            got = [c for c in reached if np.isfinite(c)]
-            most = [c if np.isfinite(c) else r["curve"][-1][column]
-                    for c, r in zip(reached, mine, strict=True)]  # fmt: skip
-            note = "" if len(got) == len(mine) else f" ({len(got)} of {len(mine)})"
-            cells.append((("" if not note else "> ") + show(most) + note) if got else "never")
+            cells.append(cost_cell(mine, level, column))
         for column, limit in ((0, rollouts), (2, updates)):
             cells.append(f"{np.mean([accuracy_at(r, column, limit) for r in mine]):.1%}")
         share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
@@ -198,23 +215,21 @@ def main() -> None:
     add("--rates", nargs="+", type=float, default=RATES, metavar="RATE")
     add("--seeds", nargs="+", type=int, default=[*SEEDS, *TUNING], metavar="SEED")
     add("--processes", type=int, default=os.cpu_count(), help="runs at once [one a core]")
-    add("--quick", action="store_true", help="full_batch, random_one, dopr; two rates; three seeds")
+    add("--quick", action="store_true", help="four arms, two rates, three seeds")
     add("--tables", action="store_true", help="only the tables")
     add("--out", type=Path, help="[experiments/results/compare-TASK.jsonl]")
     args = parser.parse_args()
     out = args.out or ROOT / "experiments" / "results" / f"compare-{args.task}.jsonl"
     if args.quick:
-        args.arms, args.rates, args.seeds = (
-            ["full_batch", "random_one", "dopr"],
-            [1e-4, 4e-4],
-            SEEDS[:3],
-        )
+        args.arms, args.rates, args.seeds = MAIN, [1e-4, 4e-4], SEEDS[:3]
         out = args.out or out.with_name(f"compare-{args.task}-quick.jsonl")
     if not args.tables:
         os.chdir(ROOT)  # where the configurations' paths lead from
         jobs = [(args.task, a, r, s) for s in args.seeds for r in args.rates for a in args.arms]
         run_all(jobs, out, args.processes)
     records = [r for r in read(out) if r["task"] == args.task]
+    for level in LEVELS:
+        print(f"\nRollouts to {level:.0%}, by learning rate\n\n{overview(records, level)}")
     for rate in args.rates:
         print(f"\nAll at {rate:g}\n\n{table(records, args.task, dict.fromkeys(ARMS, rate))}")
     if any(r["seed"] in TUNING for r in records):

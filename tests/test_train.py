@@ -157,6 +157,20 @@ def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
         pool("data.max_prompt_tokens=4")
 
 
+@pytest.mark.parametrize(("decay", "rates"), [("true", [1, 0.75, 0.5, 0.25]), ("false", [1] * 4)])
+def test_the_rate_falls_to_nothing_after_the_last_step(tmp_path, monkeypatch, decay, rates):
+    genuine, seen = train.update_policy, {}
+
+    def watched(model, reference, optimizer, *args):
+        seen[len(seen)] = {weights["lr"] for weights in optimizer.param_groups}
+        return genuine(model, reference, optimizer, *args)
+
+    monkeypatch.setattr(train, "update_policy", watched)
+    monkeypatch.setattr(train, "group_advantages", lambda r, kind: torch.tensor([1.0, -1.0] * 4))
+    assert start(tmp_path / "run", *QUICK, "steps=4", f"update.decay={decay}") == 0
+    assert [lr for step in seen.values() for lr in step] == pytest.approx([1e-4 * r for r in rates])
+
+
 def test_updates_happen_only_on_informative_groups(tmp_path):
     """Equal rewards must move nothing, not even through weight decay or momentum."""
     file = tmp_path / "impossible.jsonl"
