@@ -64,6 +64,11 @@ def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
             )  # fmt: skip
     ax.set_yticks(range(len(arms)), [f"{arm} ({rates[arm]:g})" for arm in arms], fontsize=8)
     ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    round_numbers = [m * 10**e for e in range(2, 6) for m in (1, 2, 5)]
+    ticks = [tick for tick in round_numbers if low <= tick <= high]
+    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.minorticks_off()
     ax.set_xlabel("rollouts to 90% (hollow: not within the budget)")
     ax.grid(alpha=0.3, axis="x")
 
@@ -114,6 +119,7 @@ def few(axes, records: list[dict]) -> None:
     axes[1].set_ylim(0, 1.35 * axes[1].get_ylim()[1])  # room for the notes
     for ax in axes:
         ax.set_xscale("log", base=2)
+        ax.set_xlim(0.75 * sizes[0], 1.3 * sizes[-1])
         ax.set_xticks(sizes, [str(n) for n in sizes])
         ax.set_xlabel("learnable problems in the pool")
         ax.grid(alpha=0.3)
