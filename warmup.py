@@ -3,7 +3,7 @@
 What it teaches: where the ability comes from that RLVR later unlocks.  Every annotator here knows
 the column method and forgets each carry with probability 0.6, so the model learns to carry, as a
 habit of two fifths.  `python warmup.py` makes `base/` from nothing in a few minutes on one CPU
-core.
+core, and `--task tables --out base-tables` what the harder task starts from.
 
 Where it stands: before step 0.  It makes pi_0, the policy that `train.py` starts from.
 
@@ -156,7 +156,8 @@ def main(argv=None) -> int:
     build_tokenizer().save_pretrained(out)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{out}: {parameters:,} parameters")
-    print(f"next: python train.py --config small.json --set model={out} --out runs/{out.name}")
+    config = "small.json" if args.task == "arithmetic" else f"configs/{args.task}.json"
+    print(f"next: python train.py --config {config} --set model={out} --out runs/{out.name}")
     return 0
 
 

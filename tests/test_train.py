@@ -209,6 +209,24 @@ def test_the_base_model_can_carry_but_seldom_does(base, tokenizer):
     assert 0.2 <= np.mean(rates) <= 0.5 and np.mean(np.array(rates) > 0) >= 0.8
 
 
+def test_the_harder_base_model_knows_the_easy_tables_and_guesses_the_shaky(tokenizer):
+    """Two digits by one: pass rate near 0.3 for each shaky product, and none by two digits."""
+    model, rng = load(ROOT / "base-tables"), np.random.default_rng(5)
+    generator = torch.Generator().manual_seed(0)
+    rates = {kind: [] for kind in data.MIX["tables"]}
+    for kind, found in rates.items():
+        for _ in range(12):
+            problem = data.table_problem(rng, kind, heldout=False)
+            prompt = data.prompt_ids(tokenizer, "{problem}", problem)
+            group = generate(
+                model, prompt, 16, max_new_tokens=40, stop_ids=[2], generator=generator
+            )
+            texts = [tokenizer.decode(r) for r in group.responses()]
+            found.append(np.mean([verify(text, problem.answer) for text in texts]))
+    assert np.mean(rates["easy"]) > 0.97 and np.mean(rates["long"]) == 0
+    assert 0.03 <= np.mean(rates["shaky"]) <= 0.3 and np.mean(np.array(rates["shaky"]) > 0) >= 0.5
+
+
 def test_the_default_run_learns_to_carry(tmp_path):
     """The whole default job; 97% is asked for in the README's table, here only that it learned."""
     assert start(tmp_path / "run", "seed=100", "data.heldout_size=60", "eval_every=720") == 0
