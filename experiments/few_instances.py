@@ -1,6 +1,6 @@
 """How few problems are enough?  Accuracy on held-out problems against the size of the pool.
 
-python experiments/few_instances.py [--task tables] [--processes 2] [--tables]
+python experiments/few_instances.py [--task tables] [--sizes 80] [--tables]
 
 The pool holds N learnable problems drawn at random and nothing else; one of them, at random, is
 rolled out at each step, with the task's settings and budget.  "groups to 90%" is how many
@@ -96,7 +96,7 @@ def table(records: list[dict]) -> str:
         "| bound, rollouts |",
         "|---|---|---|---|---|---|",
     ]
-    for n in SIZES:
+    for n in sorted({r["N"] for r in records}):
         mine = sorted((r for r in records if r["N"] == n), key=lambda r: r["seed"])
         if not mine:
             continue
@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--task", default="small", choices=list(TASKS))
+    add("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="[1 2 4 8 16 32 80]")
     add("--processes", type=int, default=os.cpu_count(), help="runs at once [one a core]")
     add("--tables", action="store_true", help="only the table of what is there")
     add("--out", type=Path, help="[experiments/results/few-TASK.jsonl]")
@@ -123,7 +124,7 @@ def main() -> None:
     args.out = args.out or ROOT / "experiments" / "results" / f"few-{args.task}.jsonl"
     records = read(args.out)
     done = {(r["N"], r["seed"]) for r in records}
-    jobs = [(n, s) for s in SEEDS for n in SIZES if (n, s) not in done and not args.tables]
+    jobs = [(n, s) for s in SEEDS for n in args.sizes if (n, s) not in done and not args.tables]
     os.chdir(ROOT)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as workers:
