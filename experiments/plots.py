@@ -53,7 +53,7 @@ def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
 
 def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     """Rollouts to 90%, a point a seed; hollow at the budget where it never came."""
-    arms = list(rates)[::-1]
+    arms = [arm for arm in rates if of_table(records, arm, rates[arm])][::-1]
     for at, arm in enumerate(arms):
         for record in of_table(records, arm, rates[arm]):
             cost = cost_to(record, 0.9)
