@@ -51,12 +51,12 @@ def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     ax.grid(alpha=0.3)
 
 
-def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
-    """Rollouts to 90%, a point a seed; hollow at the budget where it never came."""
+def costs(ax, records: list[dict], rates: dict[str, float], task: str, level: float) -> None:
+    """Rollouts to a level of accuracy, a point a seed; hollow at the budget where it never came."""
     arms = [arm for arm in rates if of_table(records, arm, rates[arm])][::-1]
     for at, arm in enumerate(arms):
         for record in of_table(records, arm, rates[arm]):
-            cost = cost_to(record, 0.9)
+            cost = cost_to(record, level)
             reached = np.isfinite(cost)
             ax.plot(
                 min(cost, budget_of(task, arm)), at, "o", color=COLOURS[arm], alpha=0.8,
@@ -69,7 +69,7 @@ def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     ticks = [tick for tick in round_numbers if low <= tick <= high]
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("rollouts to 90% (hollow: not within the budget)")
+    ax.set_xlabel(f"rollouts to {level:.0%} (hollow: not within the budget)")
     ax.grid(alpha=0.3, axis="x")
 
 
@@ -129,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("records", type=Path, help="JSONL of compare.py")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
+    parser.add_argument("--level", type=float, default=0.9, help="accuracy to reach [0.9]")
     args = parser.parse_args()
     try:
         import matplotlib
@@ -160,7 +161,7 @@ def main() -> None:
         axes, (("Equal learning rate", equal), (title, other)), strict=True
     ):
         curves(row[0], records, rates, task)
-        costs(row[1], records, rates, task)
+        costs(row[1], records, rates, task, args.level)
         row[0].set_title(above, loc="left")
         row[0].legend(fontsize=7, frameon=False, loc="lower right")
     figure.savefig(args.out / f"compare-{task}.png", dpi=120)
