@@ -585,19 +585,15 @@ def report_run(folder: Path, delta: float) -> None:
 def answer(p0: float, p1: float, delta: float) -> None:
     """The bounds for one question."""
     rows = (
-        ("see a first success (exact)", discovery_rollouts(p0, delta), "rollouts"),
-        ("see a group of 8 with unequal rewards (exact)", discovery_groups(p0, 8, delta), "groups"),
-        ("tell p1 from p0, adaptively, at least", recognition_bound(p0, p1, delta), "rollouts"),
-        (
-            "tell them with a fixed number, at least",
-            fixed_recognition_bound(p0, p1, delta),
-            "rollouts",
-        ),
-        ("the same, exactly (Neyman-Pearson)", exact_fixed_sample_size(p0, p1, delta), "rollouts"),
-        ("move the policy, at least", kl_budget(p0, p1), "nats"),
+        ("rollouts to see a first success, exactly", discovery_rollouts(p0, delta)),
+        ("groups of 8 to see one of unequal rewards, exactly", discovery_groups(p0, 8, delta)),
+        ("rollouts to tell p1 from p0, stopping when sure: >=", recognition_bound(p0, p1, delta)),
+        ("the same, a number fixed beforehand, exactly", exact_fixed_sample_size(p0, p1, delta)),
+        ("  and by formula, which is weaker: >=", fixed_recognition_bound(p0, p1, delta)),
+        ("nats that the policy must move: >=", kl_budget(p0, p1)),
     )
-    for label, value, unit in rows:
-        print(f"  {label:46} {float(value):10.6g} {unit}")
+    for label, value in rows:
+        print(f"  {label:52} {float(value):10.6g}")
 
 
 def main(argv=None) -> int:

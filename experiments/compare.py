@@ -4,6 +4,7 @@ python experiments/compare.py                   # an hour on two cores; goes on 
 python experiments/compare.py --task tables     # the harder task, some four hours
 python experiments/compare.py --quick           # a few minutes: four arms, two rates, three seeds
 python experiments/compare.py --tables          # the tables of what is there, no runs
+python experiments/compare.py --out mine.jsonl  # all anew, the runs that come with it left alone
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
 the candidates of a step, an evaluation every so many rollouts, and a stop rule fixed beforehand,
@@ -11,7 +12,7 @@ two evaluations in a row at 97% or more.  Learning rates are constant, so that n
 its length before its end.  One JSON line a run.
 
 Seeds 0 to 4 are in the tables; each arm's own best rate is picked on seeds 100 to 102 alone, by the
-mean number of rollouts to 90% (a run that never gets there counts with its whole budget).
+mean number of rollouts to the task's level (a run that never gets there counts with its budget).
 """
 
 import argparse
@@ -23,6 +24,7 @@ import shutil
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,13 +37,23 @@ import train
 from evaluate import interval
 
 ROOT = Path(__file__).resolve().parent.parent
-# configuration, budget of rollouts (full batch: twice as many), rollouts between evaluations, and
-# at how many rollouts and at how many updates accuracies are compared
+
+
+@dataclass
+class Task:
+    config: str
+    budget: int  # rollouts at which a run ends; full batch may go on for twice as many
+    every: int  # rollouts between evaluations
+    level: float  # the accuracy whose cost is compared
+    rollouts: int  # accuracies are compared after so many,
+    updates: int  # and after so many
+
+
 TASKS = {
-    "small": ("small.json", 6400, 64, 1408, 40),
-    "tables": ("configs/tables.json", 12800, 256, 8192, 200),
+    "small": Task("small.json", 6400, 64, 0.9, rollouts=1408, updates=40),
+    "tables": Task("configs/tables.json", 12800, 256, 0.8, rollouts=8192, updates=200),
 }
-RATES = (5e-5, 1e-4, 2e-4, 4e-4, 8e-4)
+RATES = (5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
 EQUAL_RATE = 1e-4  # small.json's own
 ARMS = {  # what is set beside the learning rate and the seed
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
@@ -55,8 +67,8 @@ LEVELS = (0.8, 0.9, 0.95)
 
 
 def budget_of(task: str, arm: str) -> int:
-    """Rollouts at which a run ends; full batch may go on for longer, to see where it gets."""
-    return TASKS[task][1] * (2 if arm == "full_batch" else 1)
+    """Rollouts at which a run of the arm ends."""
+    return TASKS[task].budget * (2 if arm == "full_batch" else 1)
 
 
 def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
@@ -78,14 +90,13 @@ def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
 
 def run(task: str, arm: str, rate: float, seed: int) -> dict:
     """Train once; the record of the run, with its curve of accuracy."""
-    config, _, every, *_ = TASKS[task]
-    budget = budget_of(task, arm)
+    every, budget = TASKS[task].every, budget_of(task, arm)
     settings = {
         "seed": seed, "update.lr": rate, "update.decay": "false", "steps": budget,
         "selector.name": arm.split(",")[0], "selector.entropy": "none", "max_rollouts": budget,
         "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm],
     }  # fmt: skip
-    steps, summary = train_once(config, settings)
+    steps, summary = train_once(TASKS[task].config, settings)
     picked: list[dict] = []  # groups by kind between two evaluations
     for step in steps:
         while len(picked) <= (step["rollouts"] - 1) // every:
@@ -174,20 +185,29 @@ def overview(records: list[dict], level: float) -> str:
     return "\n".join(lines)
 
 
-def best_rate(records: list[dict], arm: str) -> float:
-    """By the tuning seeds alone; of equals the smaller."""
+def mean_cost(runs: list[dict]) -> float:
+    """Rollouts to the task's level; a run that never gets there counts with its budget."""
+    level = TASKS[runs[0]["task"]].level
+    return float(np.mean([min(cost_to(r, level), budget_of(r["task"], r["arm"])) for r in runs]))
 
-    def mean_cost(rate: float) -> float:
-        mine = [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in TUNING]
-        costs = [min(cost_to(r, 0.9), budget_of(r["task"], arm)) for r in mine]
-        return float(np.mean(costs)) if costs else np.inf
 
-    return min(RATES, key=mean_cost)
+def best_rates(records: list[dict]) -> dict[str, float]:
+    """Of every arm that was tuned, by the tuning seeds alone; of equals the smaller."""
+    tuning: dict[str, dict[float, list]] = {}
+    for record in records:
+        if record["seed"] in TUNING:
+            of_arm = tuning.setdefault(record["arm"], {})
+            of_arm.setdefault(record["rate"], []).append(record)
+    return {
+        arm: min(sorted(tuning[arm]), key=lambda rate: mean_cost(tuning[arm][rate]))
+        for arm in ARMS
+        if arm in tuning
+    }
 
 
 def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
     """Markdown: an arm a row, each at its rate, over the seeds of the table."""
-    *_, rollouts, updates = TASKS[task]
+    rollouts, updates = TASKS[task].rollouts, TASKS[task].updates
     lines = [
         f"| arm | rate | rollouts to 80% | to 90% | to 95% | tokens to 90% "
         f"| accuracy at {rollouts:,} rollouts | at {updates} updates | informative |",
@@ -230,10 +250,9 @@ def main() -> None:
     records = [r for r in read(out) if r["task"] == args.task]
     for level in LEVELS:
         print(f"\nRollouts to {level:.0%}, by learning rate\n\n{overview(records, level)}")
-    for rate in args.rates:
+    for rate in sorted({r["rate"] for r in records}):
         print(f"\nAll at {rate:g}\n\n{table(records, args.task, dict.fromkeys(ARMS, rate))}")
-    if any(r["seed"] in TUNING for r in records):
-        best = {arm: best_rate(records, arm) for arm in ARMS}
+    if best := best_rates(records):
         print(f"\nEach arm at its best rate\n\n{table(records, args.task, best)}")
 
 

@@ -71,12 +71,12 @@ def bound_of(task: str, pool: list[Problem]) -> float:
 
 def run(task: str, n: int, seed: int) -> dict:
     pool = draw(task, n, seed)
-    config, _, _, budget, _ = TASKS[task]
+    budget = TASKS[task].rollouts
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pool.jsonl"
         lines = (json.dumps({"problem": p.text, "answer": p.answer, "kind": p.kind}) for p in pool)
         path.write_text("\n".join(lines) + "\n")
-        steps, summary = train_once(config, {
+        steps, summary = train_once(TASKS[task].config, {
             "seed": seed, "selector.name": "random_one", "data.pool": path, "data.pool_size": 0,
             "steps": budget, "max_rollouts": budget, "eval_every": 80,
         })  # fmt: skip
@@ -104,7 +104,7 @@ def table(records: list[dict]) -> str:
         mean, low, high = interval(after)
         share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
         needed = [next((str(u) for u, a in r["curve"] if a >= 0.9), "never") for r in mine]
-        bounds = ["never" if r["bound"] is None else f"{r['bound']:.0f}" for r in mine]
+        bounds = ["never" if r["bound"] is None else f"{r['bound']:.1f}" for r in mine]
         lines.append(
             f"| {n} | {', '.join(f'{a:.0%}' for a in after)} | {mean:.0%} [{low:.0%}, {high:.0%}] "
             f"| {share:.0%} | {', '.join(needed)} | {', '.join(bounds)} |"

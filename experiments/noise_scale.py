@@ -1,6 +1,7 @@
 """Why one group a step can save rollouts, and when it cannot: the noise of the gradient.
 
-python experiments/noise_scale.py [--task tables] [--models base ...] [--groups 128]
+python experiments/noise_scale.py --groups 2048 [--task tables] [--models base ...]
+python experiments/noise_scale.py --beside experiments/results [--task tables]   # and what was seen
 
 Write g for the mean gradient over informative groups and S for the covariance of one group's.  The
 noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number of groups whose
@@ -30,7 +31,17 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from compare import ROOT, TASKS
+from compare import (
+    EQUAL_RATE,
+    MAIN,
+    ROOT,
+    TASKS,
+    best_rates,
+    cost_to,
+    mean_cost,
+    of_table,
+    read,
+)
 
 from config import read_config
 from data import arithmetic_problems
@@ -80,23 +91,56 @@ def measure(policy: Policy, pool, n: int, G: int, M: int) -> dict:
     }  # fmt: skip
 
 
+def share_to_level(record: dict, G: int) -> float:
+    """Share of informative groups in a run of one problem a step, until its task's level."""
+    reached = cost_to(record, TASKS[record["task"]].level)
+    rollouts, _, updates, _ = [point for point in record["curve"] if point[0] <= reached][-1]
+    return updates * G / rollouts
+
+
+def beside(task: str, folder: Path, G: int, M: int) -> str:
+    """Markdown: what the formula foretells for each arm's picks, and what `compare.py` saw."""
+    (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
+    records = read(folder / f"compare-{task}.jsonl")
+    best, share = best_rates(records), found["informative"] / found["groups"]
+    cost = {arm: mean_cost(of_table(records, arm, EQUAL_RATE)) for arm in MAIN}
+    least = {arm: mean_cost(of_table(records, arm, best[arm])) for arm in MAIN}
+    lines = [
+        f"s = {share:.1%}, B = {found['B']:.1f} groups; to {TASKS[task].level:.0%}\n",
+        f"| arm | s' | foretold | seen at {EQUAL_RATE:g} | seen, each at its best rate |",
+        "|---|---|---|---|---|",
+    ]
+    for arm in MAIN[1:]:
+        runs = of_table(records, arm, EQUAL_RATE)
+        picked = float(np.mean([share_to_level(r, G) for r in runs]))
+        lines.append(
+            f"| `{arm}` | {picked:.2f} | {ratio(found['B'], share, picked, M):.1f} "
+            f"| {cost['full_batch'] / cost[arm]:.1f} | {least['full_batch'] / least[arm]:.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="small", choices=list(TASKS))
     parser.add_argument("--models", nargs="+", default=[], help="folders; the task's base model")
     parser.add_argument("--groups", type=int, default=512, help="groups to roll out [512]")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="results to set it beside")
     args = parser.parse_args()
     models = [str(Path(model).resolve()) for model in args.models]
     os.chdir(ROOT)
     torch.set_num_threads(1)
-    cfg = read_config(TASKS[args.task][0], [])
+    cfg = read_config(ROOT / TASKS[args.task].config, [])
+    G, M = cfg.rollout.group_size, cfg.selector.candidates
+    if args.beside:
+        print(beside(args.task, args.beside, G, M))
+        return
     rng = np.random.default_rng(stream_seed(0, "pool"))
     pool = arithmetic_problems(cfg.data.pool_size, rng, task=cfg.data.pool)
-    G, M = cfg.rollout.group_size, cfg.selector.candidates
     found = {}
     for model in models or [cfg.model]:
-        policy = Policy(read_config(TASKS[args.task][0], [f"model={model}"]))
+        policy = Policy(read_config(TASKS[args.task].config, [f"model={model}"]))
         found[model] = row = measure(policy, pool, args.groups, G, M)
         ratios = ", ".join(f"{s}: {r:.1f}x" for s, r in row["ratio"].items())
         print(

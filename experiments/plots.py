@@ -2,6 +2,9 @@
 
 python experiments/plots.py experiments/results/compare-small.jsonl [--out docs]
 python experiments/plots.py experiments/results/few-small.jsonl [--out docs]
+
+Beside each other: every arm at one learning rate, and each at its own best (once there are runs on
+the tuning seeds).  Curves are of four arms, for the eye's sake; costs are of all.
 """
 
 import argparse
@@ -15,9 +18,9 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from compare import (
     ARMS,
     EQUAL_RATE,
+    MAIN,
     TASKS,
-    TUNING,
-    best_rate,
+    best_rates,
     budget_of,
     cost_to,
     of_table,
@@ -34,20 +37,16 @@ COLOURS = {
 
 def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     """Mean accuracy of the seeds and the range between the lowest and the highest."""
-    _, budget, every, *_ = TASKS[task]
-    at = np.arange(0, budget + 1, every)  # of full batch the first half
     for arm, rate in rates.items():
-        mine = of_table(records, arm, rate)
-        if not mine:
-            continue
-        rows = []
-        for record in mine:  # a run that ended early stays where it was
-            x, y = zip(*((point[0], point[3]) for point in record["curve"]), strict=True)
-            rows.append(np.interp(at, x, y))
-        rows = np.array(rows)
+        runs = [[(point[0], point[3]) for point in r["curve"]]
+                for r in of_table(records, arm, rate)]  # fmt: skip
+        at = np.arange(0, max(run[-1][0] for run in runs) + 1, TASKS[task].every)
+        # a run that ended early stays where it was
+        rows = np.array([np.interp(at, *zip(*run, strict=True)) for run in runs])
         ax.plot(at, rows.mean(axis=0), color=COLOURS[arm], label=f"{arm} ({rate:g})")
         ax.fill_between(at, rows.min(axis=0), rows.max(axis=0), color=COLOURS[arm], alpha=0.12)
-    ax.set(xlabel="training rollouts", ylabel="held-out accuracy", ylim=(-0.02, 1.02))
+    ax.set(xlabel="training rollouts", ylabel="held-out accuracy, mean and range of the seeds")
+    ax.set_ylim(-0.02, 1.02)
     ax.grid(alpha=0.3)
 
 
@@ -75,11 +74,11 @@ def costs(ax, records: list[dict], rates: dict[str, float], task: str, level: fl
 
 def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
     """Which kind of problem was picked: share of the groups between evaluations, seeds together."""
-    every = TASKS[task][2]
+    every = TASKS[task].every
     kinds = sorted({kind for r in records for bin_ in r["picked"] for kind in bin_})
     for ax, arm in zip(axes, arms, strict=True):
         mine = of_table(records, arm, EQUAL_RATE)
-        length = max((len(r["picked"]) for r in mine), default=1)
+        length = max(len(r["picked"]) for r in mine)
         counts = np.zeros((len(kinds), length))
         for record in mine:
             for at, bin_ in enumerate(record["picked"]):
@@ -92,7 +91,9 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
         )  # fmt: skip
         ax.set_yticks(range(len(kinds)), kinds)
         ax.set_title(arm, loc="left", fontsize=9)
-    axes[-1].set_xlabel("training rollouts (seeds that ended early are missing further right)")
+    longest = max(len(r["picked"]) for arm in arms for r in of_table(records, arm, EQUAL_RATE))
+    axes[-1].set_xlim(0, longest * every)
+    axes[-1].set_xlabel("training rollouts (white: every run has reached its goal)")
     axes[0].figure.colorbar(image, ax=axes, label="share of the groups")
 
 
@@ -129,7 +130,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("records", type=Path, help="JSONL of compare.py")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
-    parser.add_argument("--level", type=float, default=0.9, help="accuracy to reach [0.9]")
     args = parser.parse_args()
     try:
         import matplotlib
@@ -150,24 +150,22 @@ def main() -> None:
     task = records[0]["task"]
     arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
     equal = dict.fromkeys(arms, EQUAL_RATE)
-    if any(r["seed"] in TUNING for r in records):
-        title = "Each at its best rate"
-        other = {arm: best_rate(records, arm) for arm in arms}
-    else:
-        title, other = "A larger one", dict.fromkeys(arms, max(r["rate"] for r in records))
-
-    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
-    for row, (above, rates) in zip(
-        axes, (("Equal learning rate", equal), (title, other)), strict=True
-    ):
-        curves(row[0], records, rates, task)
-        costs(row[1], records, rates, task, args.level)
-        row[0].set_title(above, loc="left")
-        row[0].legend(fontsize=7, frameon=False, loc="lower right")
+    parts = {f"All at learning rate {EQUAL_RATE:g}": equal}
+    if best := best_rates(records):
+        parts["Each at its best rate, picked on other seeds"] = best
+    figure, axes = plt.subplots(
+        len(parts), 2, figsize=(13, 4.5 * len(parts)), layout="constrained", squeeze=False
+    )
+    for row, (title, rates) in zip(axes, parts.items(), strict=True):
+        few_arms = {arm: rate for arm, rate in rates.items() if arm in MAIN}
+        curves(row[0], records, few_arms, task)
+        costs(row[1], records, rates, task, TASKS[task].level)
+        row[0].set_title(title, loc="left")
+        row[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.savefig(args.out / f"compare-{task}.png", dpi=120)
     plt.close(figure)
 
-    shown = [arm for arm in ("random_one", "thompson", "informative", "dopr") if arm in arms]
+    shown = [a for a in arms if a in ("random_one", "thompson", "dopr", "informative")]
     figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
                                 layout="constrained", squeeze=False)  # fmt: skip
     choices(axes[:, 0], records, shown, task)

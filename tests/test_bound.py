@@ -282,7 +282,8 @@ def test_a_run_that_learned_nothing(tmp_path, capsys):
 def test_one_question(capsys):
     assert bound.main(["--p0", "0.36", "--p1", "0.736", "--delta", "0.05"]) == 0
     shown = capsys.readouterr().out
-    assert "9.05809" in shown and "19 rollouts" in shown and "0.292556 nats" in shown
+    found = [float(line.split()[-1]) for line in shown.splitlines()]
+    assert found == [7, 1, 9.05809, 19, 5.5013, 0.292556]
 
 
 @pytest.mark.parametrize(
