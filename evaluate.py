@@ -115,12 +115,13 @@ def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:
     *whole, unfinished = out.read_bytes().split(b"\n")
     try:
         head, *records = [json.loads(line) for line in whole] or [settings]
-    except ValueError as error:
+        answered = [(r["problem"], r["answer"]) for r in records]
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{out}: not the record of an evaluation ({error})") from error
     if head != settings:
         raise DataError(f"{out}: is of other settings; name another file with --out")
     known = [(p.text, p.answer) for p in problems]
-    if [(r["problem"], r["answer"]) for r in records] != known[: len(records)]:
+    if answered != known[: len(records)]:
         raise DataError(f"{out}: is of other problems; name another file with --out")
     if unfinished:  # the process ended while it wrote this line
         with out.open("rb+") as file:

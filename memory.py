@@ -9,8 +9,8 @@ these come, one after the other and not together:
     the update   what each layer keeps of the prompt and of each response token:
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
-and never the (G, T, V) logits, which alone would be 15 GB for G = 8, T = 3,072 and V = 150,000:
-`train.token_logprobs` makes a few positions at a time.
+but not the (G, T, V) logits, which alone would be 15 GB for G = 8, T = 3,072 and V = 150,000:
+`train.token_logprobs` makes a few positions at a time, `LOGITS_AT_ONCE`.
 
 Where it stands: `train.py` prints the sum in its second line.  It is an estimate for the longest
 prompt with the longest response; allocators and libraries take some more.

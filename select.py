@@ -13,7 +13,8 @@ population variance s2:
     m <- m + b (r - m)                           b = `ema`; with 0/1 rewards v = m (1-m) exactly
     V_i = sqrt(v_i)                              volatility, in [0, 1/2]
     A_i = V_i + c h_i sqrt(ln(1+t) / (1+n_i))    acquisition; c = `bonus`, t = groups seen so far
-    h_i = clip(H_i / mean H, 1/2, 2)             entropy gate; 1 where H_i is unknown
+    h_i = clip(H_i / mean H, 1/2, 2)             entropy gate; 1 where H_i is unknown or `entropy`
+                                                 is "none", which it is in `small.json`
 
 The paper's own formulas are not known to us, so this is *our* reading of "reward volatility" and
 "exploration bonus": v holds both GRPO's within-group variance and the historical variance of 1-shot
@@ -146,9 +147,10 @@ class Informative(OneShotSelector):
 
     V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3]): the chance that G rewards are not all equal, times
     the chance that three more tries would show something left to learn.  The pass rate p is
-    Beta(1 + hits, 1 + misses), and old rewards fade by 1 - `ema` a visit.  Beside sqrt(v) it knows
-    how little an unseen problem promises against one that was seen to vary, and that 4 of 8 once is
-    less certain than always.  Ours; `experiments/replay.py` leaves out one part after the other.
+    Beta(1 + hits, 1 + misses); each visit first multiplies both counts by 1 - `ema`.  Beside
+    sqrt(v) it knows how little an unseen problem promises against one that was seen to vary, and
+    that 4 of 8 once is less certain than always.  Ours; `experiments/replay.py` leaves out one part
+    after the other.
     """
 
     TRIES = 3  # 1 turns away from half-learned problems too, infinitely many from none

@@ -143,8 +143,8 @@ def token_logprobs(
     """log pi(y_t | x, y_<t) of the response tokens at the sampling temperature, (G, T) -> (G, T-P).
 
     All rows begin with the same prompt, which is computed once.  In float32, and where logits are
-    many for a few positions at a time, computed again on the way back, so that the (G, T, V) tensor
-    never exists.
+    many for a few positions at a time, computed again on the way back, so that never more than
+    `memory.LOGITS_AT_ONCE` of the (G, T, V) exist.
     """
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 

@@ -150,6 +150,11 @@ def main(argv=None) -> int:
     if min(args.steps, args.batch_size) < 1 or not 0 < args.lr < math.inf or args.seed < 0:
         print("error: need --steps and --batch-size >= 1, --lr > 0, --seed >= 0", file=sys.stderr)
         return 2
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # before minutes of training
+    except OSError as error:
+        print(f"error: {out}: cannot be made ({error.strerror}); name another", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)  # a second thread costs a model of this size more than it brings
     model = train_base(args.steps, args.batch_size, args.lr, args.seed, args.task)
     model.save(out)

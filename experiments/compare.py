@@ -20,13 +20,13 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -45,15 +45,21 @@ class Task:
     budget: int  # rollouts at which a run ends; full batch may go on for twice as many
     every: int  # rollouts between evaluations
     level: float  # the accuracy whose cost is compared
+    rates: tuple[float, ...]
     rollouts: int  # accuracies are compared after so many,
     updates: int  # and after so many
 
 
 TASKS = {
-    "small": Task("small.json", 6400, 64, 0.9, rollouts=1408, updates=40),
-    "tables": Task("configs/tables.json", 12800, 256, 0.8, rollouts=8192, updates=200),
-}
-RATES = (5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+    "small": Task(
+        "small.json", budget=6400, every=64, level=0.9,
+        rates=(5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3), rollouts=1408, updates=40,
+    ),
+    "tables": Task(
+        "configs/tables.json", budget=12800, every=256, level=0.8,
+        rates=(1e-4, 2e-4, 4e-4, 8e-4), rollouts=8192, updates=200,
+    ),
+}  # fmt: skip
 EQUAL_RATE = 1e-4  # small.json's own
 ARMS = {  # what is set beside the learning rate and the seed
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
@@ -66,6 +72,36 @@ SEEDS, TUNING = (0, 1, 2, 3, 4), (100, 101, 102)
 LEVELS = (0.8, 0.9, 0.95)
 
 
+def stop(message: str) -> NoReturn:
+    """What a user can mend: one line, exit code 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def at_least(least: int):
+    """An argparse type: whole numbers no smaller than this."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number >= {least}")
+        return int(text)
+
+    return number
+
+
+def learning_rate(text: str) -> float:
+    """An argparse type."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < np.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no learning rate > 0")
+
+
+def path_from_here(text: str) -> Path:
+    """An argparse type: where a path leads before `os.chdir`."""
+    return Path(text).resolve()
+
+
 def budget_of(task: str, arm: str) -> int:
     """Rollouts at which a run of the arm ends."""
     return TASKS[task].budget * (2 if arm == "full_batch" else 1)
@@ -73,19 +109,18 @@ def budget_of(task: str, arm: str) -> int:
 
 def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
     """`train.py` with a configuration and these keys set: its steps and its summary."""
-    folder = Path(tempfile.mkdtemp())
     always = {"checkpoint_every": 10**6, "threads": 1}
     pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
     keys = [word for pair in pairs for word in ("--set", pair)]
     said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = train.main(["--config", config, "--out", str(folder / "run"), *keys])
-    if status:
-        raise RuntimeError(said.getvalue().strip().splitlines()[-1])
-    steps = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").open()]
-    summary = json.loads((folder / "run" / "summary.json").read_text())
-    shutil.rmtree(folder)
-    return steps, summary
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = train.main(["--config", config, "--out", str(out), *keys])
+        if status:
+            raise RuntimeError(said.getvalue().strip().splitlines()[-1])
+        steps = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+        return steps, json.loads((out / "summary.json").read_text())
 
 
 def run(task: str, arm: str, rate: float, seed: int) -> dict:
@@ -119,8 +154,20 @@ def key(record: dict) -> tuple:
 
 
 def read(path: Path) -> list[dict]:
-    """The records of the runs that are finished."""
-    return [json.loads(line) for line in path.open()] if path.exists() else []
+    """The records of the runs that are finished, a line a run; none where there is no file."""
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        stop(f"{path}: cannot be read ({error})")
+    records = []
+    for at, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            stop(f"{path}:{at}: not the record of a run; remove the line")
+        if not isinstance(records[-1], dict) or not {"seed", "curve"} <= set(records[-1]):
+            stop(f"{path}:{at}: not the record of a run of compare.py or few_instances.py")
+    return records
 
 
 def run_all(jobs: list[tuple], out: Path, processes: int) -> None:
@@ -232,12 +279,13 @@ def main() -> None:
     add = parser.add_argument
     add("--task", default="small", choices=list(TASKS))
     add("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
-    add("--rates", nargs="+", type=float, default=RATES, metavar="RATE")
-    add("--seeds", nargs="+", type=int, default=[*SEEDS, *TUNING], metavar="SEED")
-    add("--processes", type=int, default=os.cpu_count(), help="runs at once [one a core]")
+    add("--rates", nargs="+", type=learning_rate, metavar="RATE", help="[the task's]")
+    add("--seeds", nargs="+", type=at_least(0), default=[*SEEDS, *TUNING], metavar="SEED",
+        help="[0 1 2 3 4 and, to pick the rates, 100 101 102]")  # fmt: skip
+    add("--processes", type=at_least(1), default=os.cpu_count(), help="runs at once [one a core]")
     add("--quick", action="store_true", help="four arms, two rates, three seeds")
     add("--tables", action="store_true", help="only the tables")
-    add("--out", type=Path, help="[experiments/results/compare-TASK.jsonl]")
+    add("--out", type=path_from_here, help="[experiments/results/compare-TASK.jsonl]")
     args = parser.parse_args()
     out = args.out or ROOT / "experiments" / "results" / f"compare-{args.task}.jsonl"
     if args.quick:
@@ -245,9 +293,12 @@ def main() -> None:
         out = args.out or out.with_name(f"compare-{args.task}-quick.jsonl")
     if not args.tables:
         os.chdir(ROOT)  # where the configurations' paths lead from
-        jobs = [(args.task, a, r, s) for s in args.seeds for r in args.rates for a in args.arms]
-        run_all(jobs, out, args.processes)
-    records = [r for r in read(out) if r["task"] == args.task]
+        rates = args.rates or TASKS[args.task].rates
+        jobs = [(args.task, a, r, s) for s in args.seeds for r in rates for a in args.arms]
+        run_all(list(dict.fromkeys(jobs)), out, args.processes)
+    records = [r for r in read(out) if r.get("task") == args.task]
+    if not records:
+        stop(f"{out}: no finished runs of {args.task}; leave --tables away to make them")
     for level in LEVELS:
         print(f"\nRollouts to {level:.0%}, by learning rate\n\n{overview(records, level)}")
     for rate in sorted({r["rate"] for r in records}):

@@ -3,8 +3,9 @@
 python experiments/few_instances.py [--task tables] [--sizes 80] [--tables]
 
 The pool holds N learnable problems drawn at random and nothing else; one of them, at random, is
-rolled out at each step, with the task's settings and budget.  "groups to 90%" is how many
-informative groups that takes: the measure by which `tables` was chosen as the harder task.
+rolled out at each step, with the task's settings, for as many rollouts as `compare.Task` says
+(1,408; the harder task 8,192).  "groups to 90%" is how many informative groups that takes: the
+measure by which `tables` was chosen as the harder task.
 
 Beside it stands the least number of rollouts that could tell, from this pool's rewards, *which*
 skill a policy lacks: none, or one of those that the task is made of (to carry, to borrow; or one of
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from compare import ROOT, TASKS, read, train_once
+from compare import ROOT, TASKS, at_least, path_from_here, read, stop, train_once
 
 from bound import identification_bound
 from data import FORGET, MISTAKE, Problem, arithmetic_problem, is_shaky, n_carries, table_problem
@@ -36,6 +37,7 @@ SKILLS = {
     "small": ["+", "-"],
     "tables": [f"{x}*{b}" for x in range(10) for b in range(10) if is_shaky(x, b)],
 }
+MOST = 1000  # different problems that `draw` finds without end; there are 3,450 shaky products
 SKILLED, DELTA = 0.97, 0.05  # pass rate of whoever lacks nothing; errors allowed in naming the lack
 
 
@@ -98,8 +100,6 @@ def table(records: list[dict]) -> str:
     ]
     for n in sorted({r["N"] for r in records}):
         mine = sorted((r for r in records if r["N"] == n), key=lambda r: r["seed"])
-        if not mine:
-            continue
         after = [r["curve"][-1][1] for r in mine]
         mean, low, high = interval(after)
         share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
@@ -116,15 +116,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--task", default="small", choices=list(TASKS))
-    add("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="[1 2 4 8 16 32 80]")
-    add("--processes", type=int, default=os.cpu_count(), help="runs at once [one a core]")
+    add("--sizes", type=at_least(1), nargs="+", default=SIZES, metavar="N",
+        help="[1 2 4 8 16 32 80]")  # fmt: skip
+    add("--processes", type=at_least(1), default=os.cpu_count(), help="runs at once [one a core]")
     add("--tables", action="store_true", help="only the table of what is there")
-    add("--out", type=Path, help="[experiments/results/few-TASK.jsonl]")
+    add("--out", type=path_from_here, help="[experiments/results/few-TASK.jsonl]")
     args = parser.parse_args()
+    if max(args.sizes) > MOST:
+        stop(f"--sizes {max(args.sizes)}: at most {MOST} problems")
     args.out = args.out or ROOT / "experiments" / "results" / f"few-{args.task}.jsonl"
     records = read(args.out)
+    if not all("N" in r for r in records):
+        stop(f"{args.out}: not made by few_instances.py; name another file with --out")
     done = {(r["N"], r["seed"]) for r in records}
-    jobs = [(n, s) for s in SEEDS for n in args.sizes if (n, s) not in done and not args.tables]
+    sizes = [] if args.tables else dict.fromkeys(args.sizes)
+    jobs = [(n, s) for s in SEEDS for n in sizes if (n, s) not in done]
     os.chdir(ROOT)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as workers:
@@ -133,6 +139,8 @@ def main() -> None:
             records.append(finished.result())
             with args.out.open("a") as file:
                 file.write(json.dumps(records[-1]) + "\n")
+    if not records:
+        stop(f"{args.out}: no finished runs; leave --tables away to make them")
     print(table(records))
 
 

@@ -8,7 +8,7 @@ noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number
 average is as much signal as noise.  With n informative groups a step, each step at its best size
 brings n / (n + B) of what the true gradient would: so as many informative groups are needed as
 (n + B).  A step of full batch has n = M s of them, at M G rollouts, where s is the share of
-informative groups in the pool; a step of one problem has n = 1 with the share s' of its picks.
+informative groups among its own; a step of one problem has n = 1 with the share s' of its picks.
 Rollouts of full batch over those of one problem a step:
 
     ratio(s') = (s' / s) (M s + B) / (1 + B)
@@ -16,7 +16,8 @@ Rollouts of full batch over those of one problem a step:
 Where groups all pull the same way (B << 1) that is M s': one group says it all, and full batch
 asks M times.  Where each teaches something else (B >> M s) it is s' / s: no group is wasted, and
 what remains is that selection finds more informative ones.  All this at each arm's best step size;
-at an equal learning rate that is too small for full batch, more can be seen.
+at an equal learning rate that is too small for full batch, more can be seen.  B is that of the
+model given, and changes while it learns.
 """
 
 import argparse
@@ -36,15 +37,19 @@ from compare import (
     MAIN,
     ROOT,
     TASKS,
+    at_least,
     best_rates,
     cost_to,
     mean_cost,
     of_table,
+    path_from_here,
     read,
+    stop,
 )
 
-from config import read_config
+from config import ConfigError, read_config
 from data import arithmetic_problems
+from model import CheckpointError
 from policy import Policy
 from record import stream_seed
 from train import group_advantages, grpo_loss, token_logprobs
@@ -83,6 +88,8 @@ def measure(policy: Policy, pool, n: int, G: int, M: int) -> dict:
         rewards = policy.rewards(problem, group)
         if max(rewards) > min(rewards):
             gradients.append(group_gradient(policy, group, rewards))
+    if len(gradients) < 2:
+        stop(f"{len(gradients)} of {n} groups informative: too few to compare; raise --groups")
     B, square, trace = noise_scale(torch.stack(gradients))
     share = len(gradients) / n
     return {
@@ -98,24 +105,42 @@ def share_to_level(record: dict, G: int) -> float:
     return updates * G / rollouts
 
 
+def seen(full: list[dict], runs: list[dict]) -> str:
+    """Full batch's rollouts over an arm's; a bound where some runs never reached the level."""
+    level = TASKS[full[0]["task"]].level
+    short = [not all(np.isfinite(cost_to(r, level)) for r in group) for group in (full, runs)]
+    if all(short):
+        return "neither arrives"
+    mark = "> " if short[0] else "< " if short[1] else ""
+    return f"{mark}{mean_cost(full) / mean_cost(runs):.1f}"
+
+
 def beside(task: str, folder: Path, G: int, M: int) -> str:
     """Markdown: what the formula foretells for each arm's picks, and what `compare.py` saw."""
-    (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
-    records = read(folder / f"compare-{task}.jsonl")
-    best, share = best_rates(records), found["informative"] / found["groups"]
-    cost = {arm: mean_cost(of_table(records, arm, EQUAL_RATE)) for arm in MAIN}
-    least = {arm: mean_cost(of_table(records, arm, best[arm])) for arm in MAIN}
+    try:
+        (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
+    except (OSError, ValueError) as error:
+        stop(f"{folder}: needs noise-{task}.json of one model, made with --out ({error})")
+    records = [r for r in read(folder / f"compare-{task}.jsonl") if r.get("task") == task]
+    best = best_rates(records)
+    rates = {arm: (EQUAL_RATE, best.get(arm, EQUAL_RATE)) for arm in MAIN}
+    runs = {arm: [of_table(records, arm, rate) for rate in rates[arm]] for arm in MAIN}
+    if not all(all(of_arm) for of_arm in runs.values()):
+        stop(f"{folder / f'compare-{task}.jsonl'}: needs runs of {', '.join(MAIN)}")
+    full, full_at_best = runs["full_batch"]
+    share = sum(r["informative"] for r in full) / sum(r["groups"] for r in full)
     lines = [
-        f"s = {share:.1%}, B = {found['B']:.1f} groups; to {TASKS[task].level:.0%}\n",
+        f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {found['B']:.1f} groups; "
+        f"to {TASKS[task].level:.0%}\n",
         f"| arm | s' | foretold | seen at {EQUAL_RATE:g} | seen, each at its best rate |",
         "|---|---|---|---|---|",
     ]
     for arm in MAIN[1:]:
-        runs = of_table(records, arm, EQUAL_RATE)
-        picked = float(np.mean([share_to_level(r, G) for r in runs]))
+        mine, mine_at_best = runs[arm]
+        picked = float(np.mean([share_to_level(r, G) for r in mine]))
         lines.append(
             f"| `{arm}` | {picked:.2f} | {ratio(found['B'], share, picked, M):.1f} "
-            f"| {cost['full_batch'] / cost[arm]:.1f} | {least['full_batch'] / least[arm]:.1f} |"
+            f"| {seen(full, mine)} | {seen(full_at_best, mine_at_best)} |"
         )
     return "\n".join(lines)
 
@@ -124,11 +149,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", default="small", choices=list(TASKS))
     parser.add_argument("--models", nargs="+", default=[], help="folders; the task's base model")
-    parser.add_argument("--groups", type=int, default=512, help="groups to roll out [512]")
-    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
-    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="results to set it beside")
+    parser.add_argument("--groups", type=at_least(2), default=512, help="groups to roll out [512]")
+    parser.add_argument("--out", type=path_from_here, help="write the numbers to this JSON file")
+    parser.add_argument("--beside", type=path_from_here, metavar="FOLDER",
+                        help="results to set it beside")  # fmt: skip
     args = parser.parse_args()
-    models = [str(Path(model).resolve()) for model in args.models]
+    # a folder, wherever the command was given; or the name of a checkpoint on the hub
+    models = [str(Path(model).resolve()) if Path(model).exists() else model
+              for model in args.models]  # fmt: skip
     os.chdir(ROOT)
     torch.set_num_threads(1)
     cfg = read_config(ROOT / TASKS[args.task].config, [])
@@ -140,7 +168,10 @@ def main() -> None:
     pool = arithmetic_problems(cfg.data.pool_size, rng, task=cfg.data.pool)
     found = {}
     for model in models or [cfg.model]:
-        policy = Policy(read_config(TASKS[args.task].config, [f"model={model}"]))
+        try:
+            policy = Policy(read_config(TASKS[args.task].config, [f"model={model}"]))
+        except (ConfigError, CheckpointError) as error:
+            stop(str(error))
         found[model] = row = measure(policy, pool, args.groups, G, M)
         ratios = ", ".join(f"{s}: {r:.1f}x" for s, r in row["ratio"].items())
         print(

@@ -3,8 +3,8 @@
 python experiments/plots.py experiments/results/compare-small.jsonl [--out docs]
 python experiments/plots.py experiments/results/few-small.jsonl [--out docs]
 
-Beside each other: every arm at one learning rate, and each at its own best (once there are runs on
-the tuning seeds).  Curves are of four arms, for the eye's sake; costs are of all.
+Above, every arm at one learning rate; below, each at its own best (once there are runs on the
+tuning seeds).  Curves are of four arms, for the eye's sake; costs are of all that were run.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from compare import (
     cost_to,
     of_table,
     read,
+    stop,
 )
 
 COLOURS = {
@@ -86,14 +87,16 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
                     counts[kinds.index(kind), at] += n
         share = counts / counts.sum(axis=0).clip(1)
         image = ax.imshow(
-            share, aspect="auto", vmin=0, vmax=1, cmap="Blues", interpolation="nearest",
+            np.where(counts.sum(axis=0) > 0, share, np.nan), aspect="auto", vmin=0, vmax=1,
+            cmap="Blues", interpolation="nearest",
             extent=(0, length * every, len(kinds) - 0.5, -0.5),
         )  # fmt: skip
         ax.set_yticks(range(len(kinds)), kinds)
         ax.set_title(arm, loc="left", fontsize=9)
+        ax.set_facecolor("lightgrey")
     longest = max(len(r["picked"]) for arm in arms for r in of_table(records, arm, EQUAL_RATE))
     axes[-1].set_xlim(0, longest * every)
-    axes[-1].set_xlabel("training rollouts (white: every run has reached its goal)")
+    axes[-1].set_xlabel("training rollouts (grey: every run has ended)")
     axes[0].figure.colorbar(image, ax=axes, label="share of the groups")
 
 
@@ -128,19 +131,20 @@ def few(axes, records: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("records", type=Path, help="JSONL of compare.py")
+    parser.add_argument("records", type=Path, help="JSONL of compare.py or of few_instances.py")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
     args = parser.parse_args()
     try:
         import matplotlib
     except ImportError:
-        raise SystemExit("plots.py draws with matplotlib: pip install matplotlib") from None
+        stop("plots.py draws with matplotlib: pip install matplotlib")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     records = read(args.records)
     if not records:
-        raise SystemExit(f"{args.records}: no finished runs; run experiments/compare.py first")
+        stop(f"{args.records}: no finished runs; run experiments/compare.py first")
+    args.out.mkdir(parents=True, exist_ok=True)
     if "N" in records[0]:
         figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
         few(axes, records)
@@ -149,9 +153,12 @@ def main() -> None:
         return
     task = records[0]["task"]
     arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
+    if not arms:
+        stop(f"{args.records}: no runs at {EQUAL_RATE:g} on the seeds of the tables, 0 to 4")
     equal = dict.fromkeys(arms, EQUAL_RATE)
     parts = {f"All at learning rate {EQUAL_RATE:g}": equal}
-    if best := best_rates(records):
+    best = best_rates(records)
+    if best := {arm: rate for arm, rate in best.items() if of_table(records, arm, rate)}:
         parts["Each at its best rate, picked on other seeds"] = best
     figure, axes = plt.subplots(
         len(parts), 2, figsize=(13, 4.5 * len(parts)), layout="constrained", squeeze=False
@@ -165,7 +172,7 @@ def main() -> None:
     figure.savefig(args.out / f"compare-{task}.png", dpi=120)
     plt.close(figure)
 
-    shown = [a for a in arms if a in ("random_one", "thompson", "dopr", "informative")]
+    shown = [a for a in arms if a in ("random_one", "thompson", "dopr", "informative")] or arms
     figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
                                 layout="constrained", squeeze=False)  # fmt: skip
     choices(axes[:, 0], records, shown, task)

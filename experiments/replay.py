@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from compare import at_least, stop
+
 from config import selectors
 
 POOL, CANDIDATES, STEPS, G, WINDOW = 128, 16, 2000, 8, 5
@@ -49,7 +51,13 @@ ARMS = {
 
 def read(path: Path) -> list[np.ndarray]:
     """Moving averages of the accuracies of every problem with a window's worth of visits."""
-    visits = [np.array(v) for v in json.loads(path.read_text()).values() if len(v) >= WINDOW]
+    try:
+        accuracies = list(json.loads(path.read_text()).values())
+        visits = [np.array(v, dtype=float) for v in accuracies if len(v) >= WINDOW]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        stop(f"{path}: no object of problems and lists of accuracies ({error})")
+    if len(visits) < POOL or not all(((v >= 0) & (v <= 1)).all() for v in visits):
+        stop(f"{path}: needs {POOL} problems with {WINDOW} accuracies from 0 to 1 each")
     return [np.convolve(v, np.ones(WINDOW) / WINDOW, mode="valid") for v in visits]
 
 
@@ -74,7 +82,7 @@ def replay(history: list[np.ndarray], kind: type | None, settings: dict, seed: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("history", type=Path, help="acc_history_dev.json")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=at_least(1), default=5, help="how many [5]")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     args = parser.parse_args()
     history = read(args.history)

@@ -210,7 +210,7 @@ def test_the_base_model_can_carry_but_seldom_does(base, tokenizer):
 
 
 def test_the_harder_base_model_knows_the_easy_tables_and_guesses_the_shaky(tokenizer):
-    """Two digits by one: pass rate near 0.3 for each shaky product, and none by two digits."""
+    """By one digit: the easy ones, now and then a shaky one (0.3 a fact); by two digits none."""
     model, rng = load(ROOT / "base-tables"), np.random.default_rng(5)
     generator = torch.Generator().manual_seed(0)
     rates = {kind: [] for kind in data.MIX["tables"]}
