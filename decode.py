@@ -59,7 +59,8 @@ class Layer:
     qk_norm: Callable | None
     prompt_k: Tensor  # (K, B, D, P), rotated and scaled
     prompt_v: Tensor  # (K, B, P, D)
-    own: Tensor  # (K, n, max_new_tokens, 2, D): keys, scaled, and values
+    own_k: Tensor  # (K, n, max_new_tokens, D), rotated and scaled
+    own_v: Tensor  # (K, n, max_new_tokens, D)
 
 
 def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dtype) -> Layer:
@@ -81,8 +82,8 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
 
     qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
     # the norm's weight g goes into the matrix behind it: (W diag(g)) x = W (g x)
-    qkv_weight = together("weight", *qkv) * block.input_layernorm.weight
-    gate_up_weight = together("weight", *gate_up) * block.post_attention_layernorm.weight
+    qkv_weight = together("weight", *qkv).mul_(block.input_layernorm.weight)
+    gate_up_weight = together("weight", *gate_up).mul_(block.post_attention_layernorm.weight)
     return Layer(
         qkv=frozen(qkv_weight, together("bias", *qkv), dtype),
         out=frozen(a.o_proj.weight, a.o_proj.bias, dtype),
@@ -90,7 +91,7 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
         down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
         qk_norm=qk_norm if hasattr(a, "q_norm") else None,
         prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
-        own=k.new_empty(K, rows, max_new, 2, D),
+        own_k=k.new_empty(K, rows, max_new, D), own_v=k.new_empty(K, rows, max_new, D),
     )  # fmt: skip
 
 
@@ -105,7 +106,8 @@ class Decoder:
         self.embedding = model.model["embed_tokens"].weight
         blocks = zip(model.model["layers"], cache.layers, strict=True)
         self.layers = [fuse(block, past, rows, max_new_tokens, dtype) for block, past in blocks]
-        self.head = frozen(model.head_weight * model.model["norm"].weight, None, dtype)
+        # not into the head: to write a matrix of that size anew costs more than it saves
+        self.norm, self.head = model.model["norm"].weight, frozen(model.head_weight, None, dtype)
         # a score is q k' / sqrt(D): half of the root with the query, half with the key
         self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25
         self.length, self.own, self.start = cache.length, 0, cache.start
@@ -128,7 +130,7 @@ class Decoder:
             gate, up = layer.gate_up(self.normalised(x)).chunk(2, dim=-1)  # (n, M)
             x = x + layer.down(F.silu(gate) * up)
         self.own += 1
-        return self.head(self.normalised(x))
+        return self.head(self.normalised(x) * self.norm)
 
     def normalised(self, x: Tensor) -> Tensor:
         """x / rms(x); the norm's weight is in the matrix that comes next."""
@@ -140,29 +142,29 @@ class Decoder:
         R = self.config.n_heads // K
         # keys first, so that the rows that read the same ones stand together
         heads = qkv.view(n, K, R + 2, D).transpose(0, 1).float()  # (K, n, R+2, D)
-        qk, v = heads.split((R + 1, 1), dim=2)
+        qk = heads[:, :, :-1]
         qk = rotate(layer.qk_norm(qk) if layer.qk_norm else qk, cos, sin)
-        layer.own[:, :, t] = torch.cat((qk[:, :, R:], v), dim=2)
+        layer.own_k[:, :, t], layer.own_v[:, :, t] = qk[:, :, -1], heads[:, :, -1]
         q = qk[:, :, :R].reshape(K * n, R, D)
 
         prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
         KB, _, P = prompt_k.shape  # (KB, D, P)
-        own_k, own_v = layer.own[:, :, : t + 1].flatten(0, 1).unbind(dim=2)  # (Kn, S, D)
+        own_k, own_v = layer.own_k[:, :, : t + 1], layer.own_v[:, :, : t + 1]  # (K, n, S, D)
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
         of_prompt = of_prompt.view(K, n, R, P)
         if self.pads is not None:  # here every row has a prompt of its own
             of_prompt = of_prompt + self.pads[:, None]
-        of_own = torch.bmm(q, own_k.transpose(1, 2))  # (Kn, R, S)
+        of_own = torch.bmm(q, own_k.flatten(0, 1).transpose(1, 2))  # (Kn, R, S)
         weights = torch.cat((of_prompt.flatten(0, 1), of_own), dim=-1).softmax(dim=-1)
         of_prompt, of_own = weights.split((P, t + 1), dim=-1)
         y = torch.bmm(of_prompt.reshape(KB, -1, P), prompt_v).view(K * n, R, D)
-        y = torch.baddbmm(y, of_own, own_v)  # (Kn, R, D)
+        y = torch.baddbmm(y, of_own, own_v.flatten(0, 1))  # (Kn, R, D)
         return y.view(K, n, R * D).transpose(0, 1).reshape(n, K * R * D)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows alone, (n,) indices in rising order; the others are forgotten."""
         for layer in self.layers:
-            layer.own = layer.own[:, rows]
+            layer.own_k, layer.own_v = layer.own_k[:, rows], layer.own_v[:, rows]
             if layer.prompt_k.shape[1] > 1:
                 layer.prompt_k, layer.prompt_v = layer.prompt_k[:, rows], layer.prompt_v[:, rows]
         if self.start is not None:

@@ -124,7 +124,7 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
     advantages = torch.tensor([1.0, -1.0] * (G // 2), device=args.device)
     rollout = RolloutConfig(group_size=G, max_new_tokens=new)
     trained, their_trained = copy.deepcopy(ours), copy.deepcopy(theirs)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-7)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-7, fused=True)
     their_optimizer = torch.optim.AdamW(their_trained.parameters(), lr=1e-7)
 
     def sample() -> Group:
@@ -173,7 +173,7 @@ def job(args) -> dict:
     G, stop = cfg.rollout.group_size, tokenizer.eos_token_id
     stream = torch.Generator(args.device).manual_seed(0)
     advantages = torch.tensor([1.0, -1.0] * (G // 2), device=args.device)
-    optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-7)
+    optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-7, fused=True)
     their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-7)
 
     def sample(prompt) -> Group:

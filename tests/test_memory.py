@@ -87,7 +87,7 @@ def updated(group, optimizer_class=torch.optim.AdamW, n=3, **switches):
     model = random_model()
     for name, value in switches.items():
         setattr(model, name, value)
-    optimizer = optimizer_class(model.parameters(), lr=1e-3, foreach=False)
+    optimizer = optimizer_class(model.parameters(), lr=1e-3, fused=True)
     A = [torch.tensor([1.0, -0.5, 0.3, 0.0, -1.0, 2.0, -1.5, -0.3])]
     for _ in range(n):
         update_policy(
