@@ -7,9 +7,10 @@ python experiments/bench.py --growth             # our sampling alone: longer re
 python experiments/bench.py --device cuda --precision bfloat16 --models 135m 1.5b
 
 Ours and theirs take turns in every repeat, on the same weights and prompts; a row gives medians,
-and the ratio with the lowest and highest of the repeats.  "floor" is the larger of two times that
-no decoding step can beat: reading the weights once and the cache (measured bandwidth), and the
-arithmetic (measured rate of a large matrix product).
+and the ratio with the lowest and highest of the repeats.  A step is one more token for all rows,
+after the first one, which takes reading the prompt and laying out the weights.  "floor" is the
+larger of two times that no step can beat: reading the weights once and the cache (measured
+bandwidth), and the arithmetic (measured rate of a large matrix product).
 """
 
 import argparse
@@ -127,7 +128,7 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-7, fused=True)
     their_optimizer = torch.optim.AdamW(their_trained.parameters(), lr=1e-7)
 
-    def sample() -> Group:
+    def sample(new=new) -> Group:
         return generate(ours, prompt, G, max_new_tokens=new, stop_ids=[], generator=stream)
 
     def their_sample(**cache):
@@ -145,11 +146,11 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
         plain_update(their_trained, their_optimizer, tokens, P, advantages)
 
     seconds = in_turns(
-        {"ours": sample, "dynamic": their_sample,
+        {"ours": sample, "first": lambda: sample(1), "dynamic": their_sample,
          "static": lambda: their_sample(cache_implementation="static")},
         args.repeats, args.device,
     )  # fmt: skip
-    row = {"G": G, "prompt": P, "new": new, "sampling": seconds}
+    row = {"G": G, "prompt": P, "new": new, "first": seconds.pop("first"), "sampling": seconds}
     row["floor"] = new * floor(ours, G, P + new // 2, machine)
     row["update"] = in_turns({"ours": update, "plain": their_update}, args.repeats, args.device)
     row["step"] = in_turns(
@@ -254,13 +255,14 @@ def ratio(theirs: list[float], ours: list[float]) -> str:
 
 def show(name: str, row: dict) -> None:
     ours = statistics.median(row["sampling"]["ours"])
+    step = (ours - statistics.median(row["first"])) / (row["new"] - 1)
     faster = min(("dynamic", "static"), key=lambda way: statistics.median(row["sampling"][way]))
     theirs = row["sampling"][faster]
     tqdm.write(
         f"{name:5} G={row['G']:<3} prompt={row['prompt']:<4} new={row['new']:<4} "
         f"ours {row['G'] * row['new'] / ours:8.0f} tokens/s, "
         f"transformers ({faster}) {row['G'] * row['new'] / statistics.median(theirs):7.0f}: "
-        f"{ratio(theirs, row['sampling']['ours'])}; a step {1e3 * ours / row['new']:.2f} ms, "
+        f"{ratio(theirs, row['sampling']['ours'])}; a step {1e3 * step:.2f} ms, "
         f"floor {1e3 * row['floor'] / row['new']:.2f}; "
         f"update {ratio(row['update']['plain'], row['update']['ours'])}, "
         f"whole step {ratio(row['step']['plain'], row['step']['ours'])}"
@@ -291,7 +293,7 @@ def main() -> None:
     dtype = getattr(torch, args.precision)
     machine = hardware(args.device, dtype)
     print(
-        f"{machine['name']}, {args.threads} thread(s), torch {torch.__version__}: "
+        f"{machine['name']}, threads: {args.threads}, torch {torch.__version__}: "
         f"{machine['bandwidth'] / 1e9:.1f} GB/s, {machine['flops'] / 1e9:.0f} GFLOP/s"
     )
     found = {"machine": machine, "threads": args.threads, "torch": torch.__version__, "models": {}}

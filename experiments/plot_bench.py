@@ -71,7 +71,7 @@ def main() -> None:
     grown(axes[2], growth, "rows", "rows, 32 response tokens", "More rows")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{bench['machine']['name']}, {bench['threads']} thread(s)", fontsize=9)
+    figure.suptitle(f"{bench['machine']['name']}, threads: {bench['threads']}", fontsize=9)
     figure.savefig(args.out, dpi=130)
     print(args.out)
 
