@@ -5,6 +5,7 @@ python experiments/compare.py --task tables     # the harder task, some four hou
 python experiments/compare.py --quick           # a few minutes: four arms, two rates, three seeds
 python experiments/compare.py --tables          # the tables of what is there, no runs
 python experiments/compare.py --out mine.jsonl  # all anew, the runs that come with it left alone
+python experiments/compare.py --set update.updates_per_group=4 --out four.jsonl  # for every arm
 
 Each run is `train.py` with one of the configurations in TASKS.  The same for every arm: the pool,
 the candidates of a step, an evaluation every so many rollouts, and a stop rule fixed beforehand,
@@ -34,6 +35,7 @@ from tqdm import tqdm
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import train
+from config import ConfigError, read_config
 from evaluate import interval
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,13 +125,13 @@ def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
         return steps, json.loads((out / "summary.json").read_text())
 
 
-def run(task: str, arm: str, rate: float, seed: int) -> dict:
-    """Train once; the record of the run, with its curve of accuracy."""
+def run(task: str, arm: str, rate: float, seed: int, more: dict) -> dict:
+    """Train once, with `more` keys set; the record of the run, with its curve of accuracy."""
     every, budget = TASKS[task].every, budget_of(task, arm)
     settings = {
         "seed": seed, "update.lr": rate, "update.decay": "false", "steps": budget,
         "selector.name": arm.split(",")[0], "selector.entropy": "none", "max_rollouts": budget,
-        "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm],
+        "eval_every": every, "stop_accuracy": 0.97, **ARMS[arm], **more,
     }  # fmt: skip
     steps, summary = train_once(TASKS[task].config, settings)
     picked: list[dict] = []  # groups by kind between two evaluations
@@ -141,7 +143,7 @@ def run(task: str, arm: str, rate: float, seed: int) -> dict:
     names = ("rollouts", "tokens", "updates", "accuracy")
     curve = [[step[name] for name in names] for step in steps if "accuracy" in step]
     return {
-        "task": task, "arm": arm, "rate": rate, "seed": seed,
+        "task": task, "arm": arm, "rate": rate, "seed": seed, **({"set": more} if more else {}),
         "curve": [[0, 0, 0, summary["accuracy_before"]], *curve],
         "informative": summary["informative_groups"],
         "groups": summary["rollouts"] // summary["group_size"], "picked": picked,
@@ -170,14 +172,17 @@ def read(path: Path) -> list[dict]:
     return records
 
 
-def run_all(jobs: list[tuple], out: Path, processes: int) -> None:
+def run_all(jobs: list[tuple], more: dict, out: Path, processes: int) -> None:
     """What is not yet in the file, a line a run as it ends."""
-    done = {key(record) for record in read(out)}
+    before = read(out)
+    if any(record.get("set", {}) != more for record in before):
+        stop(f"{out}: holds runs with other keys set; name another file with --out")
+    done = {key(record) for record in before}
     jobs = [job for job in jobs if job not in done]
     out.parent.mkdir(parents=True, exist_ok=True)
     workers = ProcessPoolExecutor(processes, get_context("spawn"))
     try:
-        running = {workers.submit(run, *job): job for job in jobs}
+        running = {workers.submit(run, *job, more): job for job in jobs}
         bar = tqdm(as_completed(running), total=len(jobs), desc="runs")
         for finished in bar:
             record = finished.result()
@@ -283,6 +288,7 @@ def main() -> None:
     add("--seeds", nargs="+", type=at_least(0), default=[*SEEDS, *TUNING], metavar="SEED",
         help="[0 1 2 3 4 and, to pick the rates, 100 101 102]")  # fmt: skip
     add("--processes", type=at_least(1), default=os.cpu_count(), help="runs at once [one a core]")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="of the configuration")
     add("--quick", action="store_true", help="four arms, two rates, three seeds")
     add("--tables", action="store_true", help="only the tables")
     add("--out", type=path_from_here, help="[experiments/results/compare-TASK.jsonl]")
@@ -295,7 +301,12 @@ def main() -> None:
         os.chdir(ROOT)  # where the configurations' paths lead from
         rates = args.rates or TASKS[args.task].rates
         jobs = [(args.task, a, r, s) for s in args.seeds for r in rates for a in args.arms]
-        run_all(list(dict.fromkeys(jobs)), out, args.processes)
+        try:
+            read_config(TASKS[args.task].config, args.set)
+        except ConfigError as error:
+            stop(str(error))
+        more = dict(pair.partition("=")[::2] for pair in args.set)
+        run_all(list(dict.fromkeys(jobs)), more, out, args.processes)
     records = [r for r in read(out) if r.get("task") == args.task]
     if not records:
         stop(f"{out}: no finished runs of {args.task}; leave --tables away to make them")

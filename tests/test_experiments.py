@@ -133,6 +133,8 @@ WRONG = [
     ("compare.py --tables --out {tmp}/none.jsonl", "none.jsonl: no finished runs"),
     ("compare.py --tables --out {tmp}/torn.jsonl", "torn.jsonl:2: not the record of a run"),
     ("compare.py --tables --out {tmp}", "cannot be read"),
+    ("compare.py --set nonsense=1 --out {tmp}/none.jsonl", "nonsense"),
+    ("compare.py --set seed=1 --out {tmp}/tuning.jsonl", "holds runs with other keys"),
     ("few_instances.py --sizes 0", "no whole number >= 1"),
     ("few_instances.py --sizes 100000", "at most 1000"),
     ("few_instances.py --tables --out {tmp}/tuning.jsonl", "not made by few_instances.py"),
