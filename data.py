@@ -228,7 +228,11 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # other breaks may stand in texts
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        known = ", ".join(MOST)
+        raise DataError(
+            f"{path}: cannot be read ({why}); a JSONL file, or one of {known}"
+        ) from error
     problems = [
         _parse_line(line, f"{path}:{number}")
         for number, line in enumerate(lines, start=1)

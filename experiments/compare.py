@@ -23,8 +23,10 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NoReturn
@@ -223,15 +225,23 @@ def cost_cell(mine: list[dict], level: float, column: int = 0) -> str:
     return cell if got == len(mine) else f"> {cell} ({got} of {len(mine)})"
 
 
-def overview(records: list[dict], level: float) -> str:
-    """Markdown: rollouts to one level of accuracy, an arm a row, a learning rate a column."""
+def accuracy_cell(mine: list[dict]) -> str:
+    """Mean accuracy when one problem a step has spent its budget, and share of informative groups.
+
+    Full batch, whose budget is twice that, is compared at the same number of rollouts.
+    """
+    budget = TASKS[mine[0]["task"]].budget
+    share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
+    return f"{np.mean([accuracy_at(r, 0, budget) for r in mine]):.1%} ({share:.0%})"
+
+
+def overview(records: list[dict], cell: Callable[[list[dict]], str]) -> str:
+    """Markdown: an arm a row, a learning rate a column; a cell sums up the runs of a table."""
     rates = sorted({r["rate"] for r in records if r["seed"] in SEEDS})
     lines = ["| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
     lines.append("|" + "---|" * (len(rates) + 1))
     for arm in ARMS:
-        cells = [
-            (mine := of_table(records, arm, rate)) and cost_cell(mine, level) for rate in rates
-        ]
+        cells = [(mine := of_table(records, arm, rate)) and cell(mine) for rate in rates]
         if any(cells):
             lines.append(f"| `{arm}` | " + " | ".join(cell or "not run" for cell in cells) + " |")
     return "\n".join(lines)
@@ -311,7 +321,10 @@ def main() -> None:
     if not records:
         stop(f"{out}: no finished runs of {args.task}; leave --tables away to make them")
     for level in LEVELS:
-        print(f"\nRollouts to {level:.0%}, by learning rate\n\n{overview(records, level)}")
+        found = overview(records, partial(cost_cell, level=level))
+        print(f"\nRollouts to {level:.0%}, by learning rate\n\n{found}")
+    title = f"Accuracy at {TASKS[args.task].budget:,} rollouts (informative groups)"
+    print(f"\n{title}, by learning rate\n\n{overview(records, accuracy_cell)}")
     for rate in sorted({r["rate"] for r in records}):
         print(f"\nAll at {rate:g}\n\n{table(records, args.task, dict.fromkeys(ARMS, rate))}")
     if best := best_rates(records):
