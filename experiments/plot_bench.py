@@ -12,7 +12,7 @@ OURS, THEIRS, FLOOR = "#4269d0", "#efb118", "#9c9c9c"
 
 
 def beside(ax, found: dict) -> None:
-    """Milliseconds a step, prefill included: transformers' faster cache, ours, the floor."""
+    """Milliseconds a token, the whole sampling over its tokens: transformers, ours, the floor."""
     names, ticks = [], []
     for model, rows in found["models"].items():
         for row in rows:
@@ -29,7 +29,7 @@ def beside(ax, found: dict) -> None:
     ax.set_xticks(ticks, names, fontsize=7)
     ax.set_yscale("log")
     ax.margins(y=0.15)
-    ax.set_ylabel("ms a token step (all rows)")
+    ax.set_ylabel("ms a token (all rows)")
     for colour, label in ((THEIRS, "transformers"), (OURS, "ours"), (FLOOR, "floor")):
         ax.bar(0, 0, color=colour, label=label)
     ax.legend(frameon=False, fontsize=8)
@@ -46,7 +46,7 @@ def grown(ax, found: dict, what: str, label: str, title: str) -> None:
     ax.set_xticks(list(steps), [str(x) for x in steps])
     ax.set_ylim(bottom=0)
     ax.set_xlabel(label)
-    ax.set_ylabel("ms a token step")
+    ax.set_ylabel("ms a token (all rows)")
     ax.legend(frameon=False, fontsize=8)
     ax.set_title(title, fontsize=10)
 
