@@ -111,12 +111,14 @@ def seen(full: list[dict], runs: list[dict]) -> str:
     short = [not all(np.isfinite(cost_to(r, level)) for r in group) for group in (full, runs)]
     if all(short):
         return "neither arrives"
-    mark = "> " if short[0] else "< " if short[1] else ""
-    return f"{mark}{mean_cost(full) / mean_cost(runs):.1f}"
+    times = mean_cost(full) / mean_cost(runs)
+    if short[0]:
+        return f"> {np.floor(10 * times) / 10:.1f}"
+    return f"< {np.ceil(10 * times) / 10:.1f}" if short[1] else f"{times:.1f}"
 
 
 def beside(task: str, folder: Path, G: int, M: int) -> str:
-    """Markdown: what the formula foretells for each arm's picks, and what `compare.py` saw."""
+    """Markdown: what the formula predicts for each arm's picks, and what `compare.py` saw."""
     try:
         (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
     except (OSError, ValueError) as error:
@@ -132,7 +134,7 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
     lines = [
         f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {found['B']:.1f} groups; "
         f"to {TASKS[task].level:.0%}\n",
-        f"| arm | s' | foretold | seen at {EQUAL_RATE:g} | seen, each at its best rate |",
+        f"| arm | s' | predicted | seen at {EQUAL_RATE:g} | seen, each at its best rate |",
         "|---|---|---|---|---|",
     ]
     for arm in MAIN[1:]:
