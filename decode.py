@@ -59,7 +59,7 @@ class Layer:
     qk_norm: Callable | None
     prompt_k: Tensor  # (K, B, D, P), rotated and scaled
     prompt_v: Tensor  # (K, B, P, D)
-    own_k: Tensor  # (K, n, max_new_tokens, D), rotated and scaled
+    own_k: Tensor  # (K, n, D, max_new_tokens), rotated and scaled
     own_v: Tensor  # (K, n, max_new_tokens, D)
 
 
@@ -91,7 +91,7 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
         down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
         qk_norm=qk_norm if hasattr(a, "q_norm") else None,
         prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
-        own_k=k.new_empty(K, rows, max_new, D), own_v=k.new_empty(K, rows, max_new, D),
+        own_k=k.new_empty(K, rows, D, max_new), own_v=k.new_empty(K, rows, max_new, D),
     )  # fmt: skip
 
 
@@ -144,17 +144,20 @@ class Decoder:
         heads = qkv.view(n, K, R + 2, D).transpose(0, 1).float()  # (K, n, R+2, D)
         qk = heads[:, :, :-1]
         qk = rotate(layer.qk_norm(qk) if layer.qk_norm else qk, cos, sin)
-        layer.own_k[:, :, t], layer.own_v[:, :, t] = qk[:, :, -1], heads[:, :, -1]
+        layer.own_k[..., t], layer.own_v[:, :, t] = qk[:, :, -1], heads[:, :, -1]
         q = qk[:, :, :R].reshape(K * n, R, D)
 
         prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
         KB, _, P = prompt_k.shape  # (KB, D, P)
-        own_k, own_v = layer.own_k[:, :, : t + 1], layer.own_v[:, :, : t + 1]  # (K, n, S, D)
+        own_k, own_v = (
+            layer.own_k[..., : t + 1],
+            layer.own_v[:, :, : t + 1],
+        )  # (K, n, D, S), (..., S, D)
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
         of_prompt = of_prompt.view(K, n, R, P)
         if self.pads is not None:  # here every row has a prompt of its own
             of_prompt = of_prompt + self.pads[:, None]
-        of_own = torch.bmm(q, own_k.flatten(0, 1).transpose(1, 2))  # (Kn, R, S)
+        of_own = torch.bmm(q, own_k.flatten(0, 1))  # (Kn, R, S)
         weights = torch.cat((of_prompt.flatten(0, 1), of_own), dim=-1).softmax(dim=-1)
         of_prompt, of_own = weights.split((P, t + 1), dim=-1)
         y = torch.bmm(of_prompt.reshape(KB, -1, P), prompt_v).view(K * n, R, D)
