@@ -149,10 +149,7 @@ class Decoder:
 
         prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
         KB, _, P = prompt_k.shape  # (KB, D, P)
-        own_k, own_v = (
-            layer.own_k[..., : t + 1],
-            layer.own_v[:, :, : t + 1],
-        )  # (K, n, D, S), (..., S, D)
+        own_k, own_v = layer.own_k[..., : t + 1], layer.own_v[:, :, : t + 1]  # S = t + 1 columns
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
         of_prompt = of_prompt.view(K, n, R, P)
         if self.pads is not None:  # here every row has a prompt of its own
