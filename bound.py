@@ -76,6 +76,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from curve import pyplot
+
 # --------------------------------------------------------------------------- the bounds
 
 
@@ -458,11 +460,7 @@ def print_table(rows: list[dict]) -> None:
 
 def draw(path: Path, runs: int) -> Path:
     """Rollouts needed against p0, p1, delta and K; ImportError without matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     rng = np.random.default_rng(1)
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
     p0s, p1s, deltas = (
@@ -629,8 +627,8 @@ def main(argv=None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except ImportError:
-        print("figure: none; drawing needs matplotlib: pip install matplotlib")
+    except ImportError as error:
+        print(f"figure: none; {error}")
     return 0
 
 

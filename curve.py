@@ -39,14 +39,21 @@ def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:
     return summed / summed.sum(axis=0)
 
 
-def draw(folder: str | Path) -> Path:
-    """Write `curve.png` into a run's folder and return its path; ImportError without matplotlib."""
-    import matplotlib
-
+def pyplot():
+    """matplotlib's, drawing into files; the ImportError of a missing one says what to do."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("drawing needs matplotlib: pip install matplotlib") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    folder = Path(folder)
+    return plt
+
+
+def draw(folder: str | Path) -> Path:
+    """Write `curve.png` into a run's folder and return its path; ImportError without matplotlib."""
+    plt, folder = pyplot(), Path(folder)
     steps, summary = read_run(folder)
     evaluated = [step for step in steps if "accuracy" in step]
     rollouts = [step["rollouts"] for step in steps]
@@ -84,10 +91,7 @@ def main(argv=None) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
     try:
         print(draw(arguments[0]))
-    except ImportError:
-        print("error: drawing needs matplotlib: pip install matplotlib", file=sys.stderr)
-        return 2
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -490,8 +490,8 @@ def print_summary(summary: dict, out: Path) -> None:
     )
     try:
         print(f"figure             {curve.draw(out)}")
-    except ImportError:
-        print("figure             none: pip install matplotlib, then python curve.py " + str(out))
+    except ImportError as error:
+        print(f"figure             none: {error}, then python curve.py {out}")
     print(f"trained model      {out / 'model'}")
 
 

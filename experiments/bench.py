@@ -30,9 +30,12 @@ from transformers import AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from config import RolloutConfig, UpdateConfig, read_config
+from compare import at_least, file_to_write, stop
+
+from config import ConfigError, RolloutConfig, UpdateConfig, read_config
 from data import arithmetic_problems, load_tokenizer, prompt_ids
 from model import Transformer, load
+from policy import pick_device
 from rollout import Group, generate
 from train import update_policy
 
@@ -122,7 +125,7 @@ def cell(ours, theirs, G: int, P: int, new: int, args, machine: dict) -> dict:
     prompt = [4 + i % 10 for i in range(P)]
     rows = torch.tensor([prompt] * G, device=args.device)
     stream = torch.Generator(args.device).manual_seed(0)
-    advantages = torch.tensor([1.0, -1.0] * (G // 2), device=args.device)
+    advantages = torch.linspace(-1, 1, G, device=args.device)
     rollout = RolloutConfig(group_size=G, max_new_tokens=new)
     trained, their_trained = copy.deepcopy(ours), copy.deepcopy(theirs)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-7, fused=True)
@@ -173,7 +176,7 @@ def job(args) -> dict:
     prompts = [prompt_ids(tokenizer, cfg.data.template, problem) for problem in pool]
     G, stop = cfg.rollout.group_size, tokenizer.eos_token_id
     stream = torch.Generator(args.device).manual_seed(0)
-    advantages = torch.tensor([1.0, -1.0] * (G // 2), device=args.device)
+    advantages = torch.linspace(-1, 1, G, device=args.device)
     optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-7, fused=True)
     their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-7)
 
@@ -278,17 +281,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--models", nargs="+", default=["tiny"], choices=["tiny", *SHAPES])
-    add("--groups", nargs="+", type=int, default=[8, 16, 64], help="G [8 16 64]")
-    add("--prompts", nargs="+", type=int, default=[64, 512], help="prompt tokens [64 512]")
-    add("--new", type=int, default=128, help="response tokens [128]")
-    add("--repeats", type=int, default=5, help="rounds [5]")
-    add("--threads", type=int, default=1, help="CPU threads [1]")
+    add("--groups", nargs="+", type=at_least(2), default=[8, 16, 64], help="G [8 16 64]")
+    add("--prompts", nargs="+", type=at_least(1), default=[64, 512], help="prompt tokens [64 512]")
+    add("--new", type=at_least(2), default=128, help="response tokens [128]")
+    add("--repeats", type=at_least(1), default=5, help="rounds [5]")
+    add("--threads", type=at_least(1), default=1, help="CPU threads [1]")
     add("--device", default="cpu")
     add("--precision", default="float32", choices=["float32", "bfloat16"])
     add("--job", action="store_true", help="steps of the default job instead")
     add("--growth", action="store_true", help="how the time of ours grows, nothing of theirs")
-    add("--out", type=Path, help="write the numbers to this JSON file")
+    add("--out", type=file_to_write, help="write the numbers to this JSON file")
     args = parser.parse_args()
+    try:
+        pick_device(args.device)
+    except ConfigError as error:
+        stop(str(error))
     torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.precision)
     machine = hardware(args.device, dtype)

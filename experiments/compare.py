@@ -21,13 +21,14 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,6 +107,14 @@ def path_from_here(text: str) -> Path:
     return Path(text).resolve()
 
 
+def file_to_write(text: str) -> Path:
+    """An argparse type: as `path_from_here`, of a file in a folder that exists."""
+    path = path_from_here(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: not a file in a folder that exists")
+    return path
+
+
 def budget_of(task: str, arm: str) -> int:
     """Rollouts at which a run of the arm ends."""
     return TASKS[task].budget * (2 if arm == "full_batch" else 1)
@@ -181,16 +190,30 @@ def run_all(jobs: list[tuple], more: dict, out: Path, processes: int) -> None:
         stop(f"{out}: holds runs with other keys set; name another file with --out")
     done = {key(record) for record in before}
     jobs = [job for job in jobs if job not in done]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for record in in_processes(run, [(*job, more) for job in jobs], processes):
+        with out.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        tqdm.write(f"{record['arm']} {record['rate']:g}: {record['curve'][-1][3]:.1%}")
+
+
+def in_processes(function: Callable, jobs: list[tuple], processes: int) -> Iterator:
+    """What function(*job) returns for every job, in the order in which they end."""
+
+    def leave(number, _):
+        print("stopped; the same command goes on with what is missing", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     workers = ProcessPoolExecutor(processes, get_context("spawn"))
     try:
-        running = {workers.submit(run, *job, more): job for job in jobs}
-        bar = tqdm(as_completed(running), total=len(jobs), desc="runs")
-        for finished in bar:
-            record = finished.result()
-            with out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            bar.set_postfix_str(f"{record['arm']} {record['rate']:g}: {record['curve'][-1][3]:.1%}")
+        running = [workers.submit(function, *job) for job in jobs]
+        for finished in tqdm(as_completed(running), total=len(jobs), desc="runs", disable=not jobs):
+            yield finished.result()
+    except BaseException:  # whatever ends this process: no worker is left behind, training on
+        for worker in active_children():
+            worker.kill()
+        raise
     finally:
         workers.shutdown(cancel_futures=True)
 
@@ -301,7 +324,7 @@ def main() -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="of the configuration")
     add("--quick", action="store_true", help="four arms, two rates, three seeds")
     add("--tables", action="store_true", help="only the tables")
-    add("--out", type=path_from_here, help="[experiments/results/compare-TASK.jsonl]")
+    add("--out", type=file_to_write, help="[experiments/results/compare-TASK.jsonl]")
     args = parser.parse_args()
     out = args.out or ROOT / "experiments" / "results" / f"compare-{args.task}.jsonl"
     if args.quick:

@@ -17,16 +17,13 @@ import json
 import os
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from compare import ROOT, TASKS, at_least, path_from_here, read, stop, train_once
+from compare import ROOT, TASKS, at_least, file_to_write, in_processes, read, stop, train_once
 
 from bound import identification_bound
 from data import FORGET, MISTAKE, Problem, arithmetic_problem, is_shaky, n_carries, table_problem
@@ -120,7 +117,7 @@ def main() -> None:
         help="[1 2 4 8 16 32 80]")  # fmt: skip
     add("--processes", type=at_least(1), default=os.cpu_count(), help="runs at once [one a core]")
     add("--tables", action="store_true", help="only the table of what is there")
-    add("--out", type=path_from_here, help="[experiments/results/few-TASK.jsonl]")
+    add("--out", type=file_to_write, help="[experiments/results/few-TASK.jsonl]")
     args = parser.parse_args()
     if max(args.sizes) > MOST:
         stop(f"--sizes {max(args.sizes)}: at most {MOST} problems")
@@ -132,13 +129,10 @@ def main() -> None:
     sizes = [] if args.tables else dict.fromkeys(args.sizes)
     jobs = [(n, s) for s in SEEDS for n in sizes if (n, s) not in done]
     os.chdir(ROOT)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(args.processes, get_context("spawn")) as workers:
-        running = [workers.submit(run, args.task, *job) for job in jobs]
-        for finished in tqdm(as_completed(running), total=len(jobs), desc="runs", disable=not jobs):
-            records.append(finished.result())
-            with args.out.open("a") as file:
-                file.write(json.dumps(records[-1]) + "\n")
+    for record in in_processes(run, [(args.task, *job) for job in jobs], args.processes):
+        records.append(record)
+        with args.out.open("a") as file:
+            file.write(json.dumps(record) + "\n")
     if not records:
         stop(f"{args.out}: no finished runs; leave --tables away to make them")
     print(table(records))

@@ -40,6 +40,7 @@ from compare import (
     at_least,
     best_rates,
     cost_to,
+    file_to_write,
     mean_cost,
     of_table,
     path_from_here,
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--task", default="small", choices=list(TASKS))
     parser.add_argument("--models", nargs="+", default=[], help="folders; the task's base model")
     parser.add_argument("--groups", type=at_least(2), default=512, help="groups to roll out [512]")
-    parser.add_argument("--out", type=path_from_here, help="write the numbers to this JSON file")
+    parser.add_argument("--out", type=file_to_write, help="write the numbers to this JSON file")
     parser.add_argument("--beside", type=path_from_here, metavar="FOLDER",
                         help="results to set it beside")  # fmt: skip
     args = parser.parse_args()

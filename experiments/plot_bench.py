@@ -6,9 +6,27 @@ python experiments/plot_bench.py BENCH.json GROWTH.json bench.png
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from compare import file_to_write, stop
+
+from curve import pyplot
+
 OURS, THEIRS, FLOOR = "#4269d0", "#efb118", "#9c9c9c"
+
+
+def read(path: Path, kind: type) -> dict:
+    """What `bench.py` wrote; of each model a list of sizes or, with --growth, an object."""
+    try:
+        found = json.loads(path.read_text())
+        if found["models"] and all(isinstance(m, kind) for m in found["models"].values()):
+            return found
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        stop(f"{path}: not written by bench.py ({error})")
+    stop(f"{path}: give the JSON of bench.py first, that of bench.py --growth second")
 
 
 def beside(ax, found: dict) -> None:
@@ -55,16 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("bench", type=Path, help="JSON of bench.py")
     parser.add_argument("growth", type=Path, help="JSON of bench.py --growth")
-    parser.add_argument("out", type=Path, help="the PNG to write")
+    parser.add_argument("out", type=file_to_write, help="the PNG to write")
     args = parser.parse_args()
     try:
-        import matplotlib
-    except ImportError:
-        raise SystemExit("plot_bench.py draws with matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    bench, growth = (json.loads(path.read_text()) for path in (args.bench, args.growth))
+        plt = pyplot()
+    except ImportError as error:
+        stop(str(error))
+    bench, growth = read(args.bench, list), read(args.growth, dict)
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), width_ratios=[2, 1, 1], layout="constrained")
     beside(axes[0], bench)
     grown(axes[1], growth, "length", "response tokens, 4 rows", "Longer responses")

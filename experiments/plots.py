@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from compare import (
     ARMS,
@@ -27,6 +27,8 @@ from compare import (
     read,
     stop,
 )
+
+from curve import pyplot
 
 COLOURS = {
     "dopr": "#0072b2", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
@@ -135,12 +137,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
     args = parser.parse_args()
     try:
-        import matplotlib
-    except ImportError:
-        stop("plots.py draws with matplotlib: pip install matplotlib")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+        plt = pyplot()
+    except ImportError as error:
+        stop(str(error))
     records = read(args.records)
     if not records:
         stop(f"{args.records}: no finished runs; run experiments/compare.py first")

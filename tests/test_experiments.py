@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_which_skills_a_problem_asks_for():
 
 
 def test_a_pool_of_sums_can_never_tell_who_lacks_the_borrow():
-    sums, both = (few_instances.draw("small", n, seed=0) for n in (4, 30))
+    both = few_instances.draw("small", 30, seed=0)
     sums = [p for p in both if "+" in p.text]
     assert few_instances.bound_of("small", sums) == np.inf
     assert 0 < few_instances.bound_of("small", both) < 10
@@ -124,6 +125,22 @@ def test_a_pool_begins_the_larger_one():
     assert large[:5] == small and len({p.text for p in large}) == 9
 
 
+# ---- the end of a grid
+
+
+def test_an_order_to_end_leaves_no_worker_behind():
+    code = (
+        "import os, signal, threading, time; from compare import in_processes;"
+        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start();"
+        "list(in_processes(time.sleep, [(300,)], 1))"
+    )
+    folder = str(ROOT / "experiments")
+    ended = subprocess.run(  # would wait for the worker's 300 seconds
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 128 + 15 and "goes on with what is missing" in ended.stderr
+
+
 # ---- bad input
 
 WRONG = [
@@ -132,7 +149,8 @@ WRONG = [
     ("compare.py --rates nan", "no learning rate > 0"),
     ("compare.py --tables --out {tmp}/none.jsonl", "none.jsonl: no finished runs"),
     ("compare.py --tables --out {tmp}/torn.jsonl", "torn.jsonl:2: not the record of a run"),
-    ("compare.py --tables --out {tmp}", "cannot be read"),
+    ("compare.py --tables --out {tmp}", "not a file in a folder"),
+    ("compare.py --out {tmp}/nowhere/runs.jsonl", "not a file in a folder"),
     ("compare.py --set nonsense=1 --out {tmp}/none.jsonl", "nonsense"),
     ("compare.py --set seed=1 --out {tmp}/tuning.jsonl", "holds runs with other keys"),
     ("few_instances.py --sizes 0", "no whole number >= 1"),
@@ -141,6 +159,14 @@ WRONG = [
     ("noise_scale.py --groups 1", "no whole number >= 2"),
     ("noise_scale.py --models {tmp}/nowhere --groups 2", "nowhere"),
     ("noise_scale.py --beside {tmp}", "noise-small.json"),
+    ("noise_scale.py --out {tmp}/nowhere/noise.json", "not a file in a folder"),
+    ("bench.py --groups 1", "no whole number >= 2"),
+    ("bench.py --device nowhere", "device: 'nowhere'"),
+    ("bench.py --out {tmp}/nowhere/bench.json", "not a file in a folder"),
+    ("plot_bench.py {tmp}/none.json {tmp}/none.json {tmp}/bench.png", "none.json: not written by"),
+    ("plot_bench.py {tmp}/few.json {tmp}/few.json {tmp}/bench.png", "few.json: not written by"),
+    ("plot_bench.py {growth} {growth} {tmp}/bench.png", "that of bench.py --growth second"),
+    ("plots.py {tmp}", "cannot be read"),
     ("plots.py {tmp}/none.jsonl", "no finished runs"),
     ("plots.py {tmp}/tuning.jsonl --out {tmp}/docs", "no runs at 0.0001"),
     ("replay.py {tmp}/none.jsonl", "none.jsonl: no object"),
@@ -155,8 +181,9 @@ def test_what_cannot_be_done_ends_in_one_line(tmp_path, monkeypatch, capsys, com
     (tmp_path / "tuning.jsonl").write_text(tuning + "\n")
     (tmp_path / "torn.jsonl").write_text(tuning + "\n" + tuning[:50])
     (tmp_path / "few.json").write_text(json.dumps({"1+1=": [0.5] * 9}))
-    script, *arguments = command.format(tmp=tmp_path).split()
-    if script == "plots.py":
+    growth = ROOT / "experiments" / "results" / "bench-growth.json"
+    script, *arguments = command.format(tmp=tmp_path, growth=growth).split()
+    if script.startswith("plot"):
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [script, *arguments])
