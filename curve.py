@@ -20,15 +20,25 @@ WINDOW = 15  # groups to either side
 COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 
 
-def read_run(folder: Path) -> tuple[list[dict], dict]:
-    """The steps of `metrics.jsonl` and the summary of a run; ValueError says what is unreadable."""
+def read_run(folder: Path) -> tuple[list[int], list[list[str]], list[tuple[int, float]]]:
+    """A run's rollouts after each step, the kinds chosen in it, and (rollouts, accuracy) pairs.
+
+    ValueError says what cannot be read.
+    """
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [json.loads(line) for line in lines]
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}: not the folder of a finished run ({error})") from error
-    return steps, summary
+        rollouts = [int(step["rollouts"]) for step in steps]
+        kinds = [[str(kind) for kind in step["kind"]] for step in steps]
+        evaluated = [step for step in steps if "accuracy" in step]
+        accuracy = [(0, float(summary["accuracy_before"]))]
+        accuracy += [(step["rollouts"], float(step["accuracy"])) for step in evaluated]
+        if not steps:
+            raise ValueError("metrics.jsonl is empty")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder}: not the folder of a finished run ({error!r})") from error
+    return rollouts, kinds, accuracy
 
 
 def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:
@@ -53,23 +63,16 @@ def pyplot():
 
 def draw(folder: str | Path) -> Path:
     """Write `curve.png` into a run's folder and return its path; ImportError without matplotlib."""
-    plt, folder = pyplot(), Path(folder)
-    steps, summary = read_run(folder)
-    evaluated = [step for step in steps if "accuracy" in step]
-    rollouts = [step["rollouts"] for step in steps]
-
+    folder = Path(folder)
+    rollouts, kinds, accuracy = read_run(folder)
+    plt = pyplot()
     figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 5.6), layout="constrained")
-    above.plot(
-        [0, *(step["rollouts"] for step in evaluated)],
-        [summary["accuracy_before"], *(step["accuracy"] for step in evaluated)],
-        color=COLOURS[0], marker="o", markersize=4,
-    )  # fmt: skip
+    above.plot(*zip(*accuracy, strict=True), color=COLOURS[0], marker="o", markersize=4)
     above.set(ylabel="held-out greedy accuracy", ylim=(-0.02, 1.02), xlim=(0, rollouts[-1]))
     above.grid(alpha=0.3)
-    before, after = summary["accuracy_before"], summary["accuracy_after"]
+    before, after = accuracy[0][1], accuracy[-1][1]
     above.set_title(f"{before:.1%} before, {after:.1%} after {rollouts[-1]:,} rollouts", loc="left")
 
-    kinds = [step["kind"] for step in steps]
     names = sorted({name for step in kinds for name in step})
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
     labels = [name or "(no kind given)" for name in names]

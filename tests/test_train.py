@@ -48,6 +48,15 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("line", ["", "{}", "[1]", '{"kind": ["a"], "rollouts": "x"}'])
+def test_what_is_no_run_is_not_drawn(tmp_path, capsys, line):
+    (tmp_path / "metrics.jsonl").write_text(line)
+    (tmp_path / "summary.json").write_text('{"accuracy_before": 0.2}')
+    assert train.curve.main([str(tmp_path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "not the folder of a finished run" in said[0]
+
+
 def test_what_a_run_leaves_behind(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["rollouts"] == 48
