@@ -106,7 +106,7 @@ class Decoder:
         self.embedding = model.model["embed_tokens"].weight
         blocks = zip(model.model["layers"], cache.layers, strict=True)
         self.layers = [fuse(block, past, rows, max_new_tokens, dtype) for block, past in blocks]
-        # not into the head: to write a matrix of that size anew costs more than it saves
+        # not into the head, whose weight may be the embedding's: one copy of it less at a time
         self.norm, self.head = model.model["norm"].weight, frozen(model.head_weight, None, dtype)
         # a score is q k' / sqrt(D): half of the root with the query, half with the key
         self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25

@@ -22,6 +22,7 @@ part?
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -108,6 +109,15 @@ def read_problems(args) -> list[Problem]:
     return problems[: args.n or len(problems)]
 
 
+def digest(folder: Path) -> str:
+    """Of a model's weights: one that was trained further is another."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
 def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:
     """The records that an interrupted evaluation with the same settings left behind."""
     if not out.exists():
@@ -179,16 +189,17 @@ def run(args) -> None:
     })  # fmt: skip
     torch.set_num_threads(cfg.threads)
     problems = read_problems(args)
-    name = f"{Path(args.model).name}-{Path(args.data).stem}-k{args.k}-t{args.temperature}.jsonl"
+    policy = Policy(cfg)
+    model = "-".join(args.model.strip("/").split("/")[-2:])  # "small-model" of runs/small/model
+    name = f"{model}-{Path(args.data).stem}-k{args.k}-t{args.temperature}.jsonl"
     out = args.out or Path("evaluations") / name
     settings = {
-        "model": args.model, "data": args.data, "k": args.k, "temperature": args.temperature,
-        "top_p": args.top_p, "template": args.template, "system": args.system,
-        "prefill": args.prefill,
-        "max_new_tokens": limit, "seed": args.seed,
+        "model": args.model, "weights": digest(policy.folder), "data": args.data, "k": args.k,
+        "temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit,
+        "template": args.template, "system": args.system, "prefill": args.prefill,
+        "seed": args.seed,
     }  # fmt: skip
     records = read_done(out, settings, problems)
-    policy = Policy(cfg)
     for problem in problems:
         policy.prompt(problem)  # what cannot be encoded ends here
     out.parent.mkdir(parents=True, exist_ok=True)

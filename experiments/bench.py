@@ -9,8 +9,9 @@ python experiments/bench.py --device cuda --precision bfloat16 --models 135m 1.5
 Ours and theirs take turns in every repeat, on the same weights and prompts; a row gives medians,
 and the ratio with the lowest and highest of the repeats.  A step is one more token for all rows,
 after the first one, which takes reading the prompt and laying out the weights.  "floor" is the
-larger of two times that no step can beat: reading the weights once and the cache (measured
-bandwidth), and the arithmetic (measured rate of a large matrix product).
+larger of two times: reading the weights once and the cache of every row (measured bandwidth), and
+the arithmetic (measured rate of a large matrix product).  A prompt that is read once for all rows,
+or weights that stay in the processor's own cache, could go below it.
 """
 
 import argparse

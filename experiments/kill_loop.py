@@ -18,6 +18,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from compare import at_least, path_from_here, stop
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -56,12 +60,13 @@ def live(out: Path, rng: random.Random) -> bool | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "kill_loop")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=at_least(1), default=100, help="at least so many [100]")
+    parser.add_argument("--out", type=path_from_here, default=ROOT / "runs" / "kill_loop",
+                        help="a new folder for the runs [runs/kill_loop]")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     args = parser.parse_args()
-    args.out = args.out.resolve()
-    shutil.rmtree(args.out, ignore_errors=True)
+    if args.out.exists():
+        stop(f"{args.out}: exists; remove it, or name another with --out")
     rng, kills, runs, start = random.Random(args.seed), 0, 0, time.monotonic()
     subprocess.run(command(args.out / "alone", False), cwd=ROOT, check=True, capture_output=True)
     alone = outcome(args.out / "alone")
@@ -76,6 +81,7 @@ def main() -> int:
                 raise SystemExit(f"{run} differs from {args.out / 'alone'} after {kills} kills")
             runs += 1
             shutil.rmtree(run)
+    shutil.rmtree(args.out)
     minutes = (time.monotonic() - start) / 60
     print(
         f"{kills} kills over {runs} runs in {minutes:.0f} minutes: every run ended bitwise the same"

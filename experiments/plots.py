@@ -19,6 +19,7 @@ from compare import (
     ARMS,
     EQUAL_RATE,
     MAIN,
+    ROOT,
     TASKS,
     best_rates,
     budget_of,
@@ -134,7 +135,7 @@ def few(axes, records: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("records", type=Path, help="JSONL of compare.py or of few_instances.py")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the PNGs [docs]")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the PNGs [docs]")
     args = parser.parse_args()
     try:
         plt = pyplot()
@@ -168,15 +169,16 @@ def main() -> None:
         costs(row[1], records, rates, task, TASKS[task].level)
         row[0].set_title(title, loc="left")
         row[0].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.savefig(args.out / f"compare-{task}.png", dpi=120)
+    figure.savefig(args.out / f"{args.records.stem}.png", dpi=120)
     plt.close(figure)
 
     shown = [a for a in arms if a in ("random_one", "thompson", "dopr", "informative")] or arms
     figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
                                 layout="constrained", squeeze=False)  # fmt: skip
     choices(axes[:, 0], records, shown, task)
-    figure.savefig(args.out / f"choices-{task}.png", dpi=120)
-    print(args.out / f"compare-{task}.png", args.out / f"choices-{task}.png")
+    chosen = args.out / f"choices-{args.records.stem.removeprefix('compare-')}.png"
+    figure.savefig(chosen, dpi=120)
+    print(args.out / f"{args.records.stem}.png", chosen)
 
 
 if __name__ == "__main__":

@@ -129,6 +129,22 @@ def test_a_record_of_something_else_is_not_touched(tmp_path, capsys):
     assert "not the record of an evaluation" in capsys.readouterr().err
 
 
+def test_a_model_that_was_trained_further_is_another(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out)) == 0
+    monkeypatch.setattr(evaluate, "digest", lambda folder: "of other weights")
+    assert main(arguments(out)) == 2
+    assert "of other settings" in capsys.readouterr().err
+
+
+def test_the_digest_is_that_of_the_weights(tmp_path):
+    digests = []
+    for content in (b"a", b"b", b"a"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        digests.append(evaluate.digest(tmp_path))
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_benchmarks_have_names(tmp_path):
     (tmp_path / "gsm8k_test.jsonl").write_text('{"question": "q", "answer": "so\\n#### 5"}\n')
     args = evaluate.read_arguments(
