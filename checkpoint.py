@@ -25,6 +25,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -48,7 +49,7 @@ def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(on_cpu, new / FILES[0])
         (new / FILES[1]).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        (new / SUMS).write_text(_sums(new), encoding="utf-8")
+        (new / SUMS).write_text(sums(new), encoding="utf-8")
         for path in (*new.iterdir(), new):
             _to_disk(path)
         if latest.exists():
@@ -75,11 +76,11 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
             raise CheckpointError(f"{folder / name}: missing{remedy}")
     try:
         written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
-        sums = _sums(folder)
-        for line, name in zip(sums.split("\n"), FILES, strict=False):
+        now = sums(folder)
+        for line, name in zip(now.split("\n"), FILES, strict=False):
             if line not in written:
                 raise CheckpointError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
-        if "\n".join(written) != sums:
+        if "\n".join(written) != now:
             raise CheckpointError(f"{folder / SUMS}: damaged{remedy}")
         state = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
         tensors = load_file(folder / FILES[0])
@@ -91,10 +92,10 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
         raise CheckpointError(f"{folder}: cannot be read ({error}){remedy}") from error
 
 
-def _sums(folder: Path) -> str:
-    """What SHA256SUMS says of the other files."""
+def sums(folder: Path, names: Iterable[str] = FILES) -> str:
+    """What SHA256SUMS says of these files, a line each."""
     lines = []
-    for name in FILES:
+    for name in names:
         with (folder / name).open("rb") as file:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
     return "".join(lines)

@@ -22,7 +22,6 @@ part?
 """
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -33,6 +32,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+import checkpoint
 from config import Config, ConfigError, build
 from data import MOST, DataError, Problem, arithmetic_problems, load_jsonl
 from model import CheckpointError
@@ -111,11 +111,7 @@ def read_problems(args) -> list[Problem]:
 
 def digest(folder: Path) -> str:
     """Of a model's weights: one that was trained further is another."""
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+    return checkpoint.sums(folder, sorted(path.name for path in folder.glob("*.safetensors")))
 
 
 def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:

@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from compare import at_least, file_to_write, stop
+from compare import ROOT, at_least, file_to_write, stop
 
 from config import ConfigError, RolloutConfig, UpdateConfig, read_config
 from data import arithmetic_problems, load_tokenizer, prompt_ids
@@ -40,7 +40,6 @@ from policy import pick_device
 from rollout import Group, generate
 from train import update_policy
 
-ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {  # SmolLM2-135M and Qwen2.5-Math-1.5B, with random weights
     "135m": {
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
@@ -175,7 +174,7 @@ def job(args) -> dict:
     tokenizer = load_tokenizer(ROOT / "base")
     pool = arithmetic_problems(cfg.data.pool_size, np.random.default_rng(0))
     prompts = [prompt_ids(tokenizer, cfg.data.template, problem) for problem in pool]
-    G, stop = cfg.rollout.group_size, tokenizer.eos_token_id
+    G, eos = cfg.rollout.group_size, tokenizer.eos_token_id
     stream = torch.Generator(args.device).manual_seed(0)
     advantages = torch.linspace(-1, 1, G, device=args.device)
     optimizer = torch.optim.AdamW(ours.parameters(), lr=1e-7, fused=True)
@@ -183,7 +182,7 @@ def job(args) -> dict:
 
     def sample(prompt) -> Group:
         return generate(
-            ours, prompt, G, max_new_tokens=cfg.rollout.max_new_tokens, stop_ids=[stop],
+            ours, prompt, G, max_new_tokens=cfg.rollout.max_new_tokens, stop_ids=[eos],
             generator=stream,
         )  # fmt: skip
 
@@ -191,7 +190,7 @@ def job(args) -> dict:
         rows = torch.tensor([prompt] * G, device=args.device)
         return theirs.generate(
             rows, attention_mask=torch.ones_like(rows), max_new_tokens=cfg.rollout.max_new_tokens,
-            do_sample=True, temperature=1.0, top_k=0, pad_token_id=0, eos_token_id=stop,
+            do_sample=True, temperature=1.0, top_k=0, pad_token_id=0, eos_token_id=eos,
         )  # fmt: skip
 
     def step(prompt):

@@ -20,9 +20,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from compare import at_least, path_from_here, stop
-
-ROOT = Path(__file__).resolve().parent.parent
+from compare import ROOT, at_least, path_from_here, stop
 
 
 def command(out: Path, resume: bool) -> list[str]:
