@@ -1,53 +1,55 @@
-"""Problems: the built-in column arithmetic, JSONL files, and the prompts they become.
+"""Problems: the built-in tasks, problems from a file, and the prompts that they become.
 
 What it teaches: what a *latent* ability looks like.  The base model learned from annotators who
-write column arithmetic but forget most carries (`solution(..., forget=0.6)`): it knows how to carry
-and seldom does.  RLVR cannot teach what is never sampled; it makes the rare right way the usual
-one.
+write column arithmetic but forget most carries.  So it knows how to carry and seldom does.
+Reinforcement cannot teach what is never sampled; it makes the rare right way the usual one.
 
     478+365=  ->  8+5=13,7+6+1=14,4+3+1=8#843      columns from the right, then the answer
     523-178=  ->  3-8=5,2-7-1=4,5-1-1=3#345        the ten borrowed for 3-8 is the next column's -1
 
-A forgotten carry or borrow leaves out the +1 or -1.  In the harder task, "tables", nobody is sure
-of the tables of six to nine (`table_solution`): 28 products, each to be set right on its own.
+An annotator who forgets a carry or a borrow leaves out the +1 or the -1.  In the harder task,
+"tables", the annotators are unsure of the times tables of six to nine: there are 28 such products,
+and the model must get each of them right on its own.
 
     478*6=  ->  8*6=42,7*6+4=46,4*6+4=28#2862      8*6 is 48: one line too low in the table
 
-Where it stands: the distribution of x in every formula.  A pool holds what real pools hold, mostly
-problems that teach nothing: some always solved ("plain"), some never ("product"), few in between
-("carry").
+Where it stands: this is the distribution of the prompt x in every formula.  A pool holds what real
+pools hold, mostly problems that teach nothing: the model always solves some of them ("plain"),
+never solves others ("product"), and can learn only from the few in between ("carry").
 
-Try changing first: `MIX`, the shares of the pool; what does each selector do at 2% "carry"?
+Try changing first: the share of "carry" in the pool of "arithmetic" (see `TASKS`), from 0.1 to
+0.02.  Then only 2 of the 80 problems can teach, and `python train.py --config small.json` ends at
+22.5, 60.0 and 60.0% on seeds 0 to 2, instead of 99.5, 99.0 and 97.5%.  With
+`--set selector.name=random_one` the accuracy stays at 20.0% on each seed, since only 2, 4 and 9 of
+the 185 groups are informative, instead of 45, 42 and 54: the rarer the problems that can teach, the
+more it matters which one is chosen.
+
+To add a task, write one more entry in `TASKS`, whose texts need no characters but `ALPHABET`.  Then
+`python warmup.py --task NAME --out base-NAME` makes the model that the task starts from, and prints
+the command that trains it.  (a+b) mod 7, for example, takes some 20 lines: after a warm-up of 400
+steps, training took it from 20 to 100%.  From `base/`, which has never seen it, it stayed at 0%.
 """
 
-import argparse
 import json
 import sys
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from numpy.random import Generator, default_rng
+
+from plumbing.command import Parser, UserError, command, whole_number
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FORGET = 0.6  # how often the annotators of the base model's training data forget a carry
 MISTAKE = 0.7  # how often those of base-tables' training data slip in a times table
-MIX = {  # of a pool: solved, learnable, impossible
-    "arithmetic": {"plain": 0.5, "carry": 0.1, "product": 0.4},
-    "tables": {"easy": 0.45, "shaky": 0.25, "long": 0.3},
-}
-HELDOUT_MIX = {  # what "held-out accuracy" is measured on
-    "arithmetic": {"plain": 0.2, "carry": 0.8},
-    "tables": {"easy": 0.2, "shaky": 0.8},
-}
-MOST = {  # problems that there are enough different ones for
-    "arithmetic": {"pool": 10_000, "heldout": 10_000},
-    "tables": {"pool": 5000, "heldout": 400},
-}
-HELDOUT_SUMS = 3  # of the plain sums one in so many is held out
-
-
-class DataError(ValueError):
-    """Problems or prompts that cannot be used; the message is one line and names file and line."""
+ALPHABET = "0123456789+-*=,#"  # all characters that a base model made by `warmup.py` knows
+MOST_DRAWS = 100_000  # after so many draws in a row without a new problem there are no more
+HELDOUT_SUMS = 3  # one in so many of the plain sums is held out
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,96 @@ class Problem:
     text: str
     answer: str
     kind: str = ""
+    source: str = field(default="", compare=False, repr=False)  # its task, or its file and line
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that is said about one built-in task.  Its problems read `a operator b =`.
+
+    Every field is required, and a share that is not positive or belongs to no known kind is a
+    `UserError`: a task that is half made cannot be built, so it never passes for another one.
+    """
+
+    config: str  # the configuration file that trains a model on it
+    pool: dict[str, float]  # the mix trained on: how large the share of each kind is
+    heldout: dict[str, float]  # the mix that "held-out accuracy" is measured on
+    pool_most: int  # how many different problems may be asked for
+    heldout_most: int
+    operators: dict[str, str]  # of every kind of problem; several operators take turns
+    kind: Callable[[int, str, int], str]  # (a, operator, b) -> the kind of this problem
+    draw: Callable[[Generator, str, str], tuple[int, int]]  # (rng, kind, operator) -> (a, b)
+    answer: Callable[[int, str, int], int]  # (a, operator, b) -> the gold answer
+    taught: str  # the operators of the problems that annotators solve; draw's kind is "" there
+    working: Callable[[int, str, int, Generator], str]  # what an annotator writes, right or wrong
+
+    def __post_init__(self) -> None:
+        for kind, share in [*self.pool.items(), *self.heldout.items()]:
+            if kind not in self.operators:
+                known = ", ".join(self.operators)
+                raise UserError(f"data.TASKS: a mix has the kind {kind!r}; `operators` has {known}")
+            if not 0 < share < float("inf"):
+                raise UserError(f"data.TASKS: the share of {kind!r} is {share}; give more than 0")
+        if min(len(self.pool), len(self.heldout), self.pool_most, self.heldout_most) < 1:
+            raise UserError("data.TASKS: a mix has no kind in it, or allows no problem")
+        signs = [*self.operators.values(), self.taught]
+        if not all(signs) or not set("".join(signs)) <= set(ALPHABET):
+            raise UserError(f"data.TASKS: operators {signs} must be some of {ALPHABET}")
+
+
+def task_problems(task: str, n: int, rng: Generator, heldout: bool = False) -> list[Problem]:
+    """Return n different problems of a task, mixed as its entry says, in random order.
+
+    `UserError` is raised where a kind has too few problems.
+    """
+    mix = TASKS[task].heldout if heldout else TASKS[task].pool
+    counts = {kind: round(share * n / sum(mix.values())) for kind, share in mix.items()}
+    counts[max(mix, key=mix.get)] += n - sum(counts.values())  # what rounding left
+    problems: dict[str, Problem] = {}  # by text, so that none appears twice
+    for kind, count in counts.items():
+        operators = TASKS[task].operators[kind]
+        wanted = len(problems) + count
+        while len(problems) < wanted:
+            # taking turns, since eight carries of one sign would never teach the other
+            op = operators[len(problems) % len(operators)]
+            problem = draw_problem(task, kind, op, rng, heldout, known=problems)
+            problems[problem.text] = problem
+    in_order = list(problems.values())
+    return [in_order[i] for i in rng.permutation(n)]
+
+
+def draw_problem(
+    task: str, kind: str, op: str, rng: Generator, heldout: bool = False, *,
+    known: Collection[str] = (),
+) -> Problem:  # fmt: skip
+    """Draw until a problem is of the kind, on the asked side of the split, and not known yet."""
+    entry = TASKS[task]
+    for _ in range(MOST_DRAWS):
+        a, b = entry.draw(rng, kind, op)
+        if entry.kind(a, op, b) == kind and is_heldout(a, op, b) == heldout:
+            text = f"{a}{op}{b}="
+            if text not in known:
+                return Problem(text, str(entry.answer(a, op, b)), kind, f"task '{task}'")
+    raise UserError(
+        f"task '{task}': {MOST_DRAWS:,} draws in a row brought no new problem of the kind {kind!r}"
+        f"{' that is held out' * heldout}; ask for fewer, or correct its entry in data.TASKS"
+    )
+
+
+def is_heldout(a: int, op: str, b: int, one_in: int = 10) -> bool:
+    """Return whether a problem belongs to the fixed share that is never trained on.
+
+    a+b and b+a fall on the same side of the split.
+    """
+    first, second = (a, b) if op == "-" else sorted((a, b))
+    return zlib.crc32(f"{first}{op}{second}".encode()) % one_in == 0
 
 
 # --------------------------------------------------------------------------- column arithmetic
 
 
-def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 0.0) -> str:
-    """Written working and answer of a+b, or of a-b for a >= b; each carry forgotten at random."""
+def solution(a: int, op: str, b: int, rng: Generator, forget: float = 0.0) -> str:
+    """Write the working and answer of a+b, or of a-b for a >= b, forgetting carries at random."""
     sign = {"+": 1, "-": -1}[op]
     width = max(len(str(a)), len(str(b)))
     columns, digits, carry = [], [], 0
@@ -81,10 +166,35 @@ def solution(a: int, op: str, b: int, rng: np.random.Generator, forget: float = 
     return ",".join(columns) + f"#{answer}"
 
 
-def table_solution(a: int, b: int, rng: np.random.Generator, mistake: float = 0.0) -> str:
-    """Written working and answer of a*b for one digit b; each shaky product mistaken at random.
+def n_carries(a: int, op: str, b: int) -> int:
+    """Count the carries or borrows to remember; the last column's carry is written down at once."""
+    width = max(len(str(a)), len(str(b)))
+    lower = [10**place for place in range(1, width)]
+    if op == "+":
+        return sum(a % power + b % power >= power for power in lower)
+    return sum(a % power < b % power for power in lower)
 
-    Shaky is x*b with b of 6 to 9 and x of 3 to 9; its mistake is the line before it in the table.
+
+def column_kind(a: int, op: str, b: int) -> str:
+    """Return "product", or "carry" where a carry must be remembered, or else "plain"."""
+    if op == "*":
+        return "product"
+    return "carry" if n_carries(a, op, b) else "plain"
+
+
+def random_operands(rng: Generator, op: str) -> tuple[int, int]:
+    """Draw two numbers of two or three digits each; a difference has the larger one first."""
+    a, b = (int(rng.integers(10 ** (d - 1), 10**d)) for d in rng.integers(2, 4, size=2))
+    return (max(a, b), min(a, b)) if op == "-" else (a, b)
+
+
+# --------------------------------------------------------------------------- times tables
+
+
+def table_solution(a: int, b: int, rng: Generator, mistake: float = 0.0) -> str:
+    """Write the working and answer of a*b for one digit b, slipping at random in shaky products.
+
+    The mistaken product is the one before it in the times table.
     """
     columns, digits, carry = [], [], 0
     for x in map(int, reversed(str(a))):
@@ -98,212 +208,142 @@ def table_solution(a: int, b: int, rng: np.random.Generator, mistake: float = 0.
 
 
 def is_shaky(x: int, b: int) -> bool:
-    """Whether the annotators are unsure of the product of these two digits."""
+    """Return whether the annotators are unsure of the product of these two digits."""
     return x >= 3 and b >= 6
 
 
-def n_carries(a: int, op: str, b: int) -> int:
-    """How many carries or borrows must be remembered (out of the last column they are written)."""
-    width = max(len(str(a)), len(str(b)))
-    lower = [10**place for place in range(1, width)]
-    if op == "+":
-        return sum(a % power + b % power >= power for power in lower)
-    return sum(a % power < b % power for power in lower)
+def table_kind(a: int, op: str, b: int) -> str:
+    """Return "long" where b has two digits, "shaky" where any of its products is, else "easy"."""
+    if b > 9:
+        return "long"
+    return "shaky" if any(is_shaky(int(x), b) for x in str(a)) else "easy"
 
 
-def is_heldout(a: int, op: str, b: int, one_in: int = 10) -> bool:
-    """A fixed share of all problems, never trained on; a+b and b+a fall on the same side."""
-    first, second = (a, b) if op == "-" else sorted((a, b))
-    return zlib.crc32(f"{first}{op}{second}".encode()) % one_in == 0
+def random_factors(rng: Generator, kind: str) -> tuple[int, int]:
+    """Draw a number of two or three digits, and one of one digit, or of two for the kind "long"."""
+    a, b = int(rng.integers(10, 1000)), int(rng.integers(2, 10))
+    return a, int(rng.integers(11, 100)) if kind == "long" else b
 
 
-def random_operands(rng: np.random.Generator, op: str) -> tuple[int, int]:
-    """Two numbers of two or three digits each; the larger first where they are subtracted."""
-    a, b = (int(rng.integers(10 ** (d - 1), 10**d)) for d in rng.integers(2, 4, size=2))
-    return (max(a, b), min(a, b)) if op == "-" else (a, b)
+# --------------------------------------------------------------------------- the tasks
 
 
-def random_factors(rng: np.random.Generator) -> tuple[int, int]:
-    """A number of two or three digits and one digit."""
-    return int(rng.integers(10, 1000)), int(rng.integers(2, 10))
-
-
-def arithmetic_problem(rng: np.random.Generator, kind: str, op: str, heldout: bool) -> Problem:
-    """One problem of a kind of `MIX`, from the held-out tenth or from the rest."""
-    while True:
-        a, b = random_operands(rng, op)
-        right_kind = kind == "product" or (n_carries(a, op, b) > 0) == (kind == "carry")
-        if right_kind and is_heldout(a, op, b) == heldout:
-            answer = {"+": a + b, "-": a - b, "*": a * b}[op]
-            return Problem(f"{a}{op}{b}=", str(answer), kind)
-
-
-def table_problem(rng: np.random.Generator, kind: str, heldout: bool) -> Problem:
-    """One product of a kind of `MIX`, from the held-out tenth or from the rest."""
-    while True:
-        a, b = random_factors(rng)
-        if kind == "long":  # by two digits, which nobody was shown
-            b = int(rng.integers(11, 100))
-        right_kind = kind == "long" or any(is_shaky(int(x), b) for x in str(a)) == (kind == "shaky")
-        if right_kind and is_heldout(a, "*", b) == heldout:
-            return Problem(f"{a}*{b}=", str(a * b), kind)
-
-
-def arithmetic_problems(
-    n: int, rng: np.random.Generator, heldout: bool = False, task: str = "arithmetic"
-) -> list[Problem]:
-    """n different problems of a task in the shares of `MIX` (or `HELDOUT_MIX`), in random order.
-
-    Sums and differences take turns: eight carries of one sign would never teach the other.
-    """
-    mix = (HELDOUT_MIX if heldout else MIX)[task]
-    counts = {kind: round(share * n / sum(mix.values())) for kind, share in mix.items()}
-    counts[max(mix, key=mix.get)] += n - sum(counts.values())  # what rounding left
-    problems: dict[str, Problem] = {}  # by text: no problem twice
-    for kind, count in counts.items():
-        ops = "*" if kind == "product" else "+-"
-        wanted = len(problems) + count
-        while len(problems) < wanted:
-            if task == "tables":
-                problem = table_problem(rng, kind, heldout)
-            else:
-                problem = arithmetic_problem(rng, kind, ops[len(problems) % len(ops)], heldout)
-            problems[problem.text] = problem
-    return [list(problems.values())[i] for i in rng.permutation(n)]
-
-
-# --------------------------------------------------------------------------- plain sums, to a file
-
-
-def plain_sums(n: int, rng: np.random.Generator, heldout: bool, largest: int = 20) -> list[Problem]:
-    """n different sums "a+b=" of numbers up to `largest`, a third of them held out."""
-    operands = [(a, b) for a in range(1, largest + 1) for b in range(1, largest + 1)]
-    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1], HELDOUT_SUMS) == heldout]
-    if n > len(side):
-        raise DataError(f"there are only {len(side)} such sums, not {n}")
-    chosen = [side[i] for i in rng.choice(len(side), n, replace=False)]
-    kinds = {1: "one digit", 2: "two digits", 3: "three digits"}
-    return [Problem(f"{a}+{b}=", str(a + b), kinds[len(str(max(a, b)))]) for a, b in chosen]
-
-
-def main(argv=None) -> int:
-    """Write sums.jsonl and sums-heldout.jsonl into a folder, for `configs/smollm2-135m.json`."""
-    parser = argparse.ArgumentParser(prog="data.py", description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="where to write the two files")
-    parser.add_argument("--pool", type=int, default=128, help="problems to train on [128]")
-    parser.add_argument("--heldout", type=int, default=100, help="held-out problems [100]")
-    parser.add_argument("--largest", type=int, default=20, help="of the numbers added [20]")
-    parser.add_argument("--seed", type=int, default=0, help="of their choice [0]")
-    args = parser.parse_args(argv)
-    try:
-        rng = np.random.default_rng(args.seed)
-        files = {
-            "sums.jsonl": plain_sums(args.pool, rng, False, args.largest),
-            "sums-heldout.jsonl": plain_sums(args.heldout, rng, True, args.largest),
-        }
-        args.folder.mkdir(parents=True, exist_ok=True)
-        for name, problems in files.items():
-            lines = (
-                json.dumps({"problem": p.text, "answer": p.answer, "kind": p.kind})
-                for p in problems
-            )
-            (args.folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-            print(f"{args.folder / name}: {len(problems)} problems")
-    except (DataError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+TASKS: dict[str, Task] = {
+    "arithmetic": Task(
+        config="small.json",
+        pool={"plain": 0.5, "carry": 0.1, "product": 0.4},  # solved, learnable, impossible
+        heldout={"plain": 0.2, "carry": 0.8},
+        pool_most=10_000,
+        heldout_most=10_000,
+        operators={"plain": "+-", "carry": "+-", "product": "*"},
+        kind=column_kind,
+        draw=lambda rng, kind, op: random_operands(rng, op),
+        answer=lambda a, op, b: {"+": a + b, "-": a - b, "*": a * b}[op],
+        taught="+-",
+        working=lambda a, op, b, rng: solution(a, op, b, rng, FORGET),
+    ),
+    "tables": Task(
+        config="configs/tables.json",
+        pool={"easy": 0.45, "shaky": 0.25, "long": 0.3},  # solved, learnable, impossible
+        heldout={"easy": 0.2, "shaky": 0.8},
+        pool_most=5000,
+        heldout_most=400,
+        operators={"easy": "*", "shaky": "*", "long": "*"},
+        kind=table_kind,
+        draw=lambda rng, kind, op: random_factors(rng, kind),
+        answer=lambda a, op, b: a * b,
+        taught="*",
+        working=lambda a, op, b, rng: table_solution(a, b, rng, MISTAKE),
+    ),
+}
 
 
 # --------------------------------------------------------------------------- problems from a file
 
 
 def load_jsonl(path: str | Path) -> list[Problem]:
-    """Problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` may be left out.
+    """Read problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` is optional.
 
-    "question" is read as "problem", and of a worked answer what stands behind its last "####".
-    `DataError` names the file and the line of whatever is malformed, and an empty file.
+    "question" is read as "problem", and only what stands behind the last "####" of a worked answer
+    as the answer.  `UserError` names the file and the line of whatever is malformed.
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other breaks may stand in texts
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # texts may hold other line breaks
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or error
-        known = ", ".join(MOST)
-        raise DataError(
-            f"{path}: cannot be read ({why}); a JSONL file, or one of {known}"
+        why, tasks = getattr(error, "strerror", None) or error, ", ".join(TASKS)
+        raise UserError(
+            f"{path}: cannot be read ({why}); a JSONL file, or one of {tasks}"
         ) from error
-    problems = [
-        _parse_line(line, f"{path}:{number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]
+    problems = [_parse_line(line, f"{path}:{i}") for i, line in numbered]
     if not problems:
-        raise DataError(f"{path}: holds no problems; give one JSON object a line")
+        raise UserError(f"{path}: holds no problems; give one JSON object per line")
     return problems
 
 
 def _parse_line(line: str, where: str) -> Problem:
+    """Return the problem of one line; `where` is its file and number, for the errors."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error})") from error
+        raise UserError(f"{where}: not JSON ({error})") from error
     if not isinstance(record, dict):
-        raise DataError(f"{where}: not a JSON object")
+        raise UserError(f"{where}: not a JSON object")
     problem, answer = record.get("problem", record.get("question", "")), record.get("answer", "")
     kind = record.get("kind") or ""
     if not isinstance(problem, str) or not problem.strip():
-        raise DataError(f"{where}: 'problem' must be a text that is not empty")
+        raise UserError(f"{where}: 'problem' must be a text that is not empty")
     is_number = isinstance(answer, (int, float)) and not isinstance(answer, bool)
     if not (isinstance(answer, str) or is_number) or not str(answer).strip():
-        raise DataError(f"{where}: 'answer' must be a text or a number that is not empty")
+        raise UserError(f"{where}: 'answer' must be a text or a number that is not empty")
     if not isinstance(kind, str):
-        raise DataError(f"{where}: 'kind' must be a text")
+        raise UserError(f"{where}: 'kind' must be a text")
     gold = str(answer).rpartition("####")[2].strip()  # GSM8K's answers end in "#### 42"
     if not gold:
-        raise DataError(f"{where}: 'answer' holds nothing behind its last ####")
-    return Problem(problem, gold, kind)
+        raise UserError(f"{where}: 'answer' holds nothing behind its last ####")
+    return Problem(problem, gold, kind, where)
 
 
 # --------------------------------------------------------------------------- prompts and tokens
 
 
-def load_tokenizer(folder: str | Path):
-    """The checkpoint's own tokenizer; code in the folder is never run."""
-    # slow to import, and not needed to make problems
+def load_tokenizer(folder: str | Path) -> "PreTrainedTokenizerBase":
+    """Load the checkpoint's own tokenizer; code in the folder is never run."""
+    # transformers takes seconds to import, and is not needed to make problems
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     tokenizer_config = Path(folder) / "tokenizer_config.json"
     if tokenizer_config.exists() and "auto_map" in tokenizer_config.read_text(encoding="utf-8"):
-        raise DataError(f"{tokenizer_config}: 'auto_map' names code, which is never run")
-    # tokenizer.json says all; AutoTokenizer would make it the family's own, with more tokens
+        raise UserError(f"{tokenizer_config}: 'auto_map' names code, which is never run")
+    # tokenizer.json is complete; AutoTokenizer would add the tokens of the model's family to it
     has_json = (Path(folder) / "tokenizer.json").exists()
     loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
     try:
         return loader.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exception on a broken file
         reason = str(error).strip().split("\n")[0]
-        raise DataError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
+        raise UserError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
 
 
 def with_problem(text: str, problem: Problem) -> str:
-    """The text with the problem in place of `{problem}`."""
+    """Return the text with the problem in place of `{problem}`."""
     return text.replace("{problem}", problem.text)
 
 
 def prompt_ids(
-    tokenizer, template: str, problem: Problem, system: str = "", prefill: str = ""
-) -> list[int]:
-    """Tokens of the prompt: the problem in place of `{problem}`, or as one turn of a "chat".
+    tokenizer: "PreTrainedTokenizerBase", template: str, problem: Problem,
+    system: str = "", prefill: str = "",
+) -> list[int]:  # fmt: skip
+    """Return the prompt's tokens: the template with the problem in it, or a "chat" of one turn.
 
-    `prefill` are the first words of the answer, put into the model's mouth; the problem can stand
-    in them too.
-
-    A tokenizer that begins texts with a BOS token does so once, also where the text already has it.
+    `prefill` holds the first words of the answer, which are put into the model's mouth; it may hold
+    {problem} too.  Where the tokenizer begins texts with a BOS token there is exactly one, whether
+    the text has it already or not.
     """
     if template == "chat":
         if not tokenizer.chat_template:
-            raise DataError("template 'chat': this tokenizer has no chat template; use '{problem}'")
+            raise UserError("template 'chat': this tokenizer has no chat template; use '{problem}'")
         turns = [{"role": "system", "content": system}] if system else []
         turns += [{"role": "user", "content": problem.text}]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -314,7 +354,54 @@ def prompt_ids(
     try:
         return tokenizer.encode(text, add_special_tokens=not has_bos)
     except Exception as error:  # as above: a character that is not in the vocabulary
-        raise DataError(f"the tokenizer cannot encode {text!r} ({error})") from error
+        by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+        alphabet = "".join(token for token, _ in by_id if len(token) == 1)
+        characters = dict.fromkeys(text.removeprefix(tokenizer.bos_token or ""))
+        unknown = "".join(c for c in characters if c not in alphabet)
+        why = f"the tokenizer cannot encode {text!r}: it knows {alphabet} and not {unknown!r}"
+        raise UserError(f"{problem.source}: {why}".removeprefix(": ")) from error
+
+
+# --------------------------------------------------------------------------- plain sums, to a file
+
+
+def plain_sums(n: int, rng: Generator, heldout: bool, largest: int = 20) -> list[Problem]:
+    """Return n different sums "a+b=" of numbers up to `largest`; a third of all is held out."""
+    if largest > 999:
+        raise UserError(f"the largest number may be 999, not {largest}")
+    operands = [(a, b) for a in range(1, largest + 1) for b in range(1, largest + 1)]
+    side = [pair for pair in operands if is_heldout(pair[0], "+", pair[1], HELDOUT_SUMS) == heldout]
+    if n > len(side):
+        raise UserError(f"there are only {len(side)} such sums, not {n}; ask for larger numbers")
+    chosen = [side[i] for i in rng.choice(len(side), n, replace=False)]
+    kinds = {1: "one digit", 2: "two digits", 3: "three digits"}
+    return [Problem(f"{a}+{b}=", str(a + b), kinds[len(str(max(a, b)))]) for a, b in chosen]
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Write sums.jsonl and sums-heldout.jsonl into a folder, for `configs/smollm2-135m.json`."""
+    parser = Parser(prog="data.py", description=main.__doc__)
+    count, add = whole_number(1), parser.add_argument
+    add("folder", type=Path, help="the folder that the two files are written to")
+    add("--pool", type=count, default=128, help="how many problems to train on [128]")
+    add("--heldout", type=count, default=100, help="how many held-out problems [100]")
+    add("--largest", type=count, default=20, help="the largest number that is added [20]")
+    add("--seed", type=whole_number(0), default=0, help="the seed of their choice [0]")
+    args = parser.parse_args(argv)
+    rng = default_rng(args.seed)
+    files = {
+        args.folder / "sums.jsonl": plain_sums(args.pool, rng, False, args.largest),
+        args.folder / "sums-heldout.jsonl": plain_sums(args.heldout, rng, True, args.largest),
+    }
+    for file, problems in files.items():
+        records = [{"problem": p.text, "answer": p.answer, "kind": p.kind} for p in problems]
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written ({error.strerror})") from error
+        print(f"{file}: {len(problems)} problems")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
-"""Decoding: from one token of every row to the next, with as little reading as it takes.
+"""Decoding: one more token for every row, with as little reading of memory as possible.
 
 What it teaches: why generation is slow, and what every inference engine does about it.  A step
-multiplies each weight by a handful of rows only, so that its time goes into reading weights and
-keys from memory and, in a small model, into starting operations.  Hence, once for each rollout:
+multiplies each weight by a few rows only: its time goes into reading weights and keys from memory
+and, in a small model, into starting operations.  So three things are done once per rollout:
 
-    one matrix    of the projections that read the same input: q, k, v; gate and up
-    its layout    as the processor reads it fastest (on CPUs packed into blocks by oneDNN)
-    one prompt    whose keys and values stand there once, and are read once for all the rows that
-                  continue it (Hydragen, arXiv 2402.05099); each row has only its own beside them
+    one matrix    is made of the projections that read the same input: q, k, v; gate and up
+    its layout    becomes the one that the processor reads fastest (oneDNN's blocks, on CPUs)
+    one prompt    has its keys and values stored once, and each step reads them once for all rows
+                  that continue it (Hydragen, arXiv 2402.05099); a row stores only its own
 
-Where it stands: within `rollout.py`, after the prompt is read.  It computes `Transformer.forward`
-for one token a row, to rounding (tests/test_decode.py compares); gradients never pass here.
+Where it stands: within `rollout.py`, after the prompt.  It computes `Transformer.forward` for one
+token per row, up to rounding (tests/test_decode.py compares them); gradients never pass here.
 
-Try changing first: `SMALL`, the size from which on weights are packed: when does it pay?
+Try changing first: `SMALL`, the size above which a matrix is packed.  On one CPU core, G = 8:
+packing all of them (0) makes rollouts of `base/`, whose matrices are small, take 1.6 times as long;
+packing none (10**12) makes those of a model of 135M weights take 1.5 times as long.
 
-Shapes: n rows, B prompts with m = n / B rows each, C, D, H, K as in `model.py`, R = H / K query
-heads to a key/value head, P prompt tokens, S own tokens of a row.
+Letters in shapes: as in `model.py`, and n rows, B prompts with m = n / B rows each, R = H / K query
+heads per key/value head, P prompt tokens, S tokens that a row has said.
 """
 
 from collections.abc import Callable
@@ -25,19 +27,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import Block, KVCache, Transformer, rotate
+from model import Block, KeysAndValues, KVCache, Transformer, rotate
 
-SMALL = 2**18  # weights of a matrix that stays in the processor's own cache whatever its layout
+SMALL = 2**18  # up to so many weights a matrix stays in the processor's own cache in any layout
+Function = Callable[[Tensor], Tensor]
 
 
-def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Callable:
-    """x -> x W' + b for rows x (n, in) and W (out, in), which must not change meanwhile."""
+def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Function:
+    """Return x -> x W' + b for x (n, in) and W (out, in), neither of which may change meanwhile."""
     weight = weight.detach().to(dtype)
     bias = None if bias is None else bias.detach().to(dtype)
     packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     on_cpu = weight.device.type == "cpu" and dtype == torch.float32
     if packs and on_cpu and weight.numel() > SMALL:
-        # F.linear arranges the weight anew in every call, which costs more than the product; these
+        # F.linear packs the weight anew in every call, which costs more than the product; these
         # two are what torch.compile uses for weights that stay as they are
         packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         product = torch.ops.mkldnn._linear_pointwise
@@ -50,28 +53,28 @@ def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Callable:
 
 @dataclass
 class Layer:
-    """One block, its weights fused, and what its rows have seen."""
+    """One block: its weights, fused and frozen, and the keys and values that its rows attend to."""
 
-    qkv: Callable  # (n, C) -> (n, K (R+2) D): the heads that share a key, their key, their value
-    out: Callable  # (n, HD) -> (n, C)
-    gate_up: Callable  # (n, C) -> (n, 2M)
-    down: Callable  # (n, M) -> (n, C)
-    qk_norm: Callable | None
-    prompt_k: Tensor  # (K, B, D, P), rotated and scaled
+    qkv: Function  # (n, C) -> (n, K (R+2) D): per key/value head its R queries, its key, its value
+    out: Function  # (n, HD) -> (n, C)
+    gate_up: Function  # (n, C) -> (n, 2M)
+    down: Function  # (n, M) -> (n, C)
+    qk_norm: Function | None  # (K, n, R+1, D) -> the same, Qwen3 alone
+    prompt_k: Tensor  # (K, B, D, P), rotated, and scaled by D^(-1/4)
     prompt_v: Tensor  # (K, B, P, D)
-    own_k: Tensor  # (K, n, D, max_new_tokens), rotated and scaled
+    own_k: Tensor  # (K, n, D, max_new_tokens), rotated and scaled too
     own_v: Tensor  # (K, n, max_new_tokens, D)
 
 
-def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dtype) -> Layer:
-    """The block's weights, and its keys and values of the prompts (B, K, P, D), for `rows` rows."""
+def fuse(block: Block, past: KeysAndValues, rows: int, max_new: int, dtype: torch.dtype) -> Layer:
+    """Return a block ready to decode `rows` rows; `past` is of the prompts, (B, K, P, D) each."""
     a, mlp = block.self_attn, block.mlp
-    # scores and their softmax are in float32, as the fused kernels of training keep them
+    # scores and their softmax are in float32, as in training's fused kernels
     k, v = (t.transpose(0, 1).float() for t in past)  # (K, B, P, D)
     K, _, _, D = k.shape
 
     def together(name: str, groups: int, *projections: nn.Linear) -> Tensor | None:
-        """Their weights or biases in one; with groups, first all that belongs to the first key."""
+        """Join weights or biases: of each projection the first group, then of each the second..."""
         parts = [getattr(projection, name) for projection in projections]
         if parts[0] is None:
             return None
@@ -81,7 +84,7 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
         return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
 
     qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
-    # the norm's weight g goes into the matrix behind it: (W diag(g)) x = W (g x)
+    # the norm's weight g moves into the matrix after it: W (g x) = (W diag(g)) x
     qkv_weight = together("weight", *qkv).mul_(block.input_layernorm.weight)
     gate_up_weight = together("weight", *gate_up).mul_(block.post_attention_layernorm.weight)
     return Layer(
@@ -96,29 +99,26 @@ def fuse(block: Block, past: tuple[Tensor, Tensor], rows: int, max_new: int, dty
 
 
 class Decoder:
-    """`Transformer.forward` for one more token of n rows that continue the prompts in a cache.
-
-    The cache holds one prompt, for all rows, or a prompt for each.
-    """
+    """`Transformer.forward` for one more token of n rows that continue one prompt, or one each."""
 
     def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int):
         self.config, dtype = model.config, model.compute_dtype
-        self.embedding = model.model["embed_tokens"].weight
+        self.embedding = model.model["embed_tokens"].weight  # (V, C)
         blocks = zip(model.model["layers"], cache.layers, strict=True)
         self.layers = [fuse(block, past, rows, max_new_tokens, dtype) for block, past in blocks]
-        # not into the head, whose weight may be the embedding's: one copy of it less at a time
+        # the final norm stays separate: moving it into the head would copy a tied embedding
         self.norm, self.head = model.model["norm"].weight, frozen(model.head_weight, None, dtype)
-        # a score is q k' / sqrt(D): half of the root with the query, half with the key
+        # a score is q k' / sqrt(D): its queries and its keys are each divided by D^(1/4)
         self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25
         self.length, self.own, self.start = cache.length, 0, cache.start
-        self.pads = None  # -inf on columns in front of a prompt
+        self.pads = None  # (B, P): -inf on the columns before a prompt, 0 on the prompt
         if self.start is not None:
             columns = torch.arange(cache.length, device=model.device)
             pads = (columns < self.start[:, None]).float()  # (B, P)
             self.pads = pads.masked_fill(pads > 0, -torch.inf)
 
     def __call__(self, token: Tensor) -> Tensor:
-        """Logits of the tokens after these, (n,) -> (n, V)."""
+        """Return the logits after one more token of each row, (n,) -> (n, V)."""
         position = self.length + self.own
         if self.start is None:
             cos, sin = self.rotary[:, position]  # (D,) each
@@ -133,14 +133,14 @@ class Decoder:
         return self.head(self.normalised(x) * self.norm)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """x / rms(x); the norm's weight is in the matrix that comes next."""
+        """Return x / rms(x); the norm's weight is in the matrix that comes next."""
         return x * (x.square().mean(dim=-1, keepdim=True) + self.config.norm_eps).rsqrt()
 
     def attend(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """What the heads mix, (n, K (R+2) D) -> (n, H D)."""
+        """Store the new keys and values; return what the heads mix, (n, K (R+2) D) -> (n, HD)."""
         n, K, D, t = len(qkv), self.config.n_kv_heads, self.config.head_dim, self.own
         R = self.config.n_heads // K
-        # keys first, so that the rows that read the same ones stand together
+        # key/value heads come first, so that the rows that read the same keys stand together
         heads = qkv.view(n, K, R + 2, D).transpose(0, 1).float()  # (K, n, R+2, D)
         qk = heads[:, :, :-1]
         qk = rotate(layer.qk_norm(qk) if layer.qk_norm else qk, cos, sin)
@@ -150,8 +150,7 @@ class Decoder:
         prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
         KB, _, P = prompt_k.shape  # (KB, D, P)
         own_k, own_v = layer.own_k[..., : t + 1], layer.own_v[:, :, : t + 1]  # S = t + 1 columns
-        of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k)  # (KB, mR, P)
-        of_prompt = of_prompt.view(K, n, R, P)
+        of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k).view(K, n, R, P)  # from (KB, mR, P)
         if self.pads is not None:  # here every row has a prompt of its own
             of_prompt = of_prompt + self.pads[:, None]
         of_own = torch.bmm(q, own_k.flatten(0, 1))  # (Kn, R, S)
@@ -162,7 +161,7 @@ class Decoder:
         return y.view(K, n, R * D).transpose(0, 1).reshape(n, K * R * D)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone, (n,) indices in rising order; the others are forgotten."""
+        """Go on with these rows alone, indices in rising order, and forget the others."""
         for layer in self.layers:
             layer.own_k, layer.own_v = layer.own_k[:, rows], layer.own_v[:, rows]
             if layer.prompt_k.shape[1] > 1:

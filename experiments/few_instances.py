@@ -1,58 +1,66 @@
 """How few problems are enough?  Accuracy on held-out problems against the size of the pool.
 
-python experiments/few_instances.py [--task tables] [--sizes 80] [--tables]
+    python experiments/few_instances.py                                     5 minutes on two cores
+    python experiments/few_instances.py --task tables --sizes 2 8 32 80     25 minutes
+    python experiments/few_instances.py --tables     print the table of the runs that are there
 
-The pool holds N learnable problems drawn at random and nothing else; one of them, at random, is
-rolled out at each step, with the task's settings, for as many rollouts as `compare.Task` says
-(1,408; the harder task 8,192).  "groups to 90%" is how many informative groups that takes: the
-measure by which `tables` was chosen as the harder task.
+It trains on pools of N learnable problems, drawn at random, and nothing else.  At each step one of
+them, at random, is rolled out, with the task's own settings, until 1,408 rollouts are spent (8,192
+on the harder task).
 
-Beside it stands the least number of rollouts that could tell, from this pool's rewards, *which*
-skill a policy lacks: none, or one of those that the task is made of (to carry, to borrow; or one of
-the 28 shaky products).  A pool that never asks for a skill cannot tell at all: "never".
+How to read it: one row per size of pool, and in it one entry per seed.  "groups to 90%" is the
+number of informative groups until an evaluation is at 90%: by this the harder task was chosen.
+The last column is the least number of rollouts that could tell, from this pool's rewards alone,
+*which* skill a policy lacks: none, or one of those that the task is made of (to carry or to borrow;
+or one of the 28 shaky products).  From a pool that never asks for a skill nobody can tell: "never".
 """
 
-import argparse
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from compare import ROOT, TASKS, at_least, file_to_write, in_processes, read, stop, train_once
+from project import ROOT
+from runs import TASKS, informative_share, make_runs, read, results, train_once
 
 from bound import identification_bound
-from data import FORGET, MISTAKE, Problem, arithmetic_problem, is_shaky, n_carries, table_problem
+from data import FORGET, MISTAKE, Problem, draw_problem, is_shaky, n_carries
 from evaluate import interval
+from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 
 SIZES, SEEDS = (1, 2, 4, 8, 16, 32, 80), (0, 1, 2, 3, 4)
 SKILLS = {
     "small": ["+", "-"],
     "tables": [f"{x}*{b}" for x in range(10) for b in range(10) if is_shaky(x, b)],
 }
-MOST = 1000  # different problems that `draw` finds without end; there are 3,450 shaky products
-SKILLED, DELTA = 0.97, 0.05  # pass rate of whoever lacks nothing; errors allowed in naming the lack
+MOST = 1000  # problems at most, all different; there are 3,450 shaky products
+SKILLED, DELTA = 0.97, 0.05  # pass rate of a policy that lacks nothing; errors allowed in naming
 
 
 def draw(task: str, n: int, seed: int) -> list[Problem]:
-    """n different problems that the base model solves now and then; a pool begins the larger."""
+    """Return n different problems that the base model solves now and then.
+
+    With the same seed, the problems of a smaller pool are the first ones of a larger pool.
+    """
     rng = np.random.default_rng(seed)
     problems: dict[str, Problem] = {}
     while len(problems) < n:
         if task == "tables":
-            problem = table_problem(rng, "shaky", heldout=False)
+            problem = draw_problem("tables", "shaky", "*", rng)
         else:
-            problem = arithmetic_problem(rng, "carry", str(rng.choice(["+", "-"])), heldout=False)
+            problem = draw_problem("arithmetic", "carry", str(rng.choice(["+", "-"])), rng)
         problems[problem.text] = problem
     return list(problems.values())
 
 
+# -------------------------------------------------------------------------------------- the bound
+
+
 def needs(problem: Problem) -> dict[str, float]:
-    """The skills that it asks for, with the share of tries that survive without each."""
+    """Return the skills that a problem asks for, and what share of tries is right without each."""
     op = next(c for c in problem.text if c in "+-*")
     a, b = problem.text.rstrip("=").split(op)
     if op == "*":
@@ -62,13 +70,20 @@ def needs(problem: Problem) -> dict[str, float]:
 
 
 def bound_of(task: str, pool: list[Problem]) -> float:
-    """Rollouts to name the lacking skill from this pool's rewards; inf where that is impossible."""
+    """Return the rollouts it takes to name the lacking skill from a pool's rewards; inf if never.
+
+    The hypotheses are one policy that lacks nothing and one per skill that lacks just this skill.
+    """
     survive = [[needs(problem).get(skill, 1.0) for skill in SKILLS[task]] for problem in pool]
-    table = SKILLED * np.hstack((np.ones((len(pool), 1)), survive))  # (N, 1 + skills)
-    return identification_bound(table, DELTA)
+    success = SKILLED * np.hstack((np.ones((len(pool), 1)), survive))  # (N, 1 + skills)
+    return identification_bound(success, DELTA)
+
+
+# --------------------------------------------------------------------------------------- the runs
 
 
 def run(task: str, n: int, seed: int) -> dict:
+    """Train once on a pool of n problems, and return the record of the run."""
     pool = draw(task, n, seed)
     budget = TASKS[task].rollouts
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +104,7 @@ def run(task: str, n: int, seed: int) -> dict:
 
 
 def table(records: list[dict]) -> str:
-    """Markdown: a pool size a row, every seed shown."""
+    """Return a table in Markdown: one row per size of pool, with every seed in it."""
     lines = [
         "| problems | after, each seed | mean [95%] | informative | groups to 90% "
         "| bound, rollouts |",
@@ -99,7 +114,7 @@ def table(records: list[dict]) -> str:
         mine = sorted((r for r in records if r["N"] == n), key=lambda r: r["seed"])
         after = [r["curve"][-1][1] for r in mine]
         mean, low, high = interval(after)
-        share = sum(r["informative"] for r in mine) / sum(r["groups"] for r in mine)
+        share = informative_share(mine)
         needed = [next((str(u) for u, a in r["curve"] if a >= 0.9), "never") for r in mine]
         bounds = ["never" if r["bound"] is None else f"{r['bound']:.1f}" for r in mine]
         lines.append(
@@ -109,34 +124,35 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the runs that are missing, and print the table."""
+    parser = Parser(prog="few_instances.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--task", default="small", choices=list(TASKS))
-    add("--sizes", type=at_least(1), nargs="+", default=SIZES, metavar="N",
+    add("--sizes", type=whole_number(1), nargs="+", default=SIZES, metavar="N",
         help="[1 2 4 8 16 32 80]")  # fmt: skip
-    add("--processes", type=at_least(1), default=os.cpu_count(), help="runs at once [one a core]")
-    add("--tables", action="store_true", help="only the table of what is there")
-    add("--out", type=file_to_write, help="[experiments/results/few-TASK.jsonl]")
-    args = parser.parse_args()
+    add("--processes", type=whole_number(1), default=os.cpu_count(),
+        help="how many runs at once [one per core]")  # fmt: skip
+    add("--tables", action="store_true", help="make no runs, print only the table")
+    add("--out", type=file_to_write, metavar="FILE",
+        help="where the runs are kept [experiments/results/few-TASK.jsonl]")  # fmt: skip
+    args = parser.parse_args(argv)
     if max(args.sizes) > MOST:
-        stop(f"--sizes {max(args.sizes)}: at most {MOST} problems")
-    args.out = args.out or ROOT / "experiments" / "results" / f"few-{args.task}.jsonl"
-    records = read(args.out)
+        raise UserError(f"--sizes {max(args.sizes)}: at most {MOST} problems")
+    out = args.out or results(f"few-{args.task}.jsonl")
+    records = read(out)
     if not all("N" in r for r in records):
-        stop(f"{args.out}: not made by few_instances.py; name another file with --out")
+        raise UserError(f"{out}: not made by few_instances.py; name another file with --out")
     done = {(r["N"], r["seed"]) for r in records}
     sizes = [] if args.tables else dict.fromkeys(args.sizes)
-    jobs = [(n, s) for s in SEEDS for n in sizes if (n, s) not in done]
-    os.chdir(ROOT)
-    for record in in_processes(run, [(args.task, *job) for job in jobs], args.processes):
-        records.append(record)
-        with args.out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+    jobs = [(args.task, n, seed) for seed in SEEDS for n in sizes if (n, seed) not in done]
+    os.chdir(ROOT)  # the configurations name models from here
+    records += make_runs(run, jobs, out, args.processes)
     if not records:
-        stop(f"{args.out}: no finished runs; leave --tables away to make them")
+        raise UserError(f"{out}: no finished runs; leave out --tables to make them")
     print(table(records))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,36 +1,37 @@
 """What did RLVR teach a checkpoint that could not answer sums: the arithmetic, or how to answer?
 
-python experiments/format_or_arithmetic.py BASE [TRAINED ...] [--n 40] [--out FILE]
+    python experiments/format_or_arithmetic.py BASE [TRAINED ...] [--n 40] [--out FILE]
 
-Greedy accuracy on held-out sums, by the size of the numbers, asked in three ways:
+It takes the folders of the base model and of models that were trained from it with
+`configs/smollm2-135m.json`, and measures their greedy accuracy on held-out sums, by the size of the
+numbers.  The sums are asked in three ways:
 
-    asked      as `configs/smollm2-135m.json` asks
-    bare       after four solved examples, "The answer is: 43."
-    restated   after the same four, "The answer is: 18+25 = 43."
+    asked      as the configuration asks
+    bare       after four solved examples that read "The answer is 43."
+    restated   after the same four examples, which now read "The answer is 18+25 = 43."
 
-What examples alone bring was in the model before training: that part of the gain is format.  What
-the trained model has beyond the better of them is arithmetic.  Numbers of 21 to 49 are in no pool.
+How to read it: one row per model and way.  What examples alone bring was in the base model before
+training, so that this part of the gain is format.  What the trained model has beyond the better of
+the base model's two rows with examples is arithmetic.  Numbers of 21 to 49 are in no pool.
 """
 
-import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from project import ROOT
 from tqdm import tqdm
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from config import ConfigError, read_config
-from data import HELDOUT_SUMS, DataError, Problem, is_heldout, n_carries
-from model import CheckpointError
+from data import HELDOUT_SUMS, Problem, is_heldout, n_carries
+from plumbing.command import Parser, command, file_to_write, whole_number
+from plumbing.config import read_config
 from policy import Policy
 from rollout import generate_batch
 from verifier import verify
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = [(12, 31), (7, 8), (25, 17), (40, 6)]
 WAYS = ("asked", "bare", "restated")
 SIZES = {
@@ -41,18 +42,16 @@ SIZES = {
 }
 
 
-def sums(fits, n: int) -> list[Problem]:
-    """n held-out sums of the size, or all there are."""
+def sums(fits: Callable[[int, int], bool], n: int) -> list[Problem]:
+    """Return n held-out sums of the size, or all that there are."""
     pairs = [(a, b) for a in range(1, 50) for b in range(1, 50)]
-    pairs = [
-        pair for pair in pairs if fits(*pair) and is_heldout(pair[0], "+", pair[1], HELDOUT_SUMS)
-    ]
+    pairs = [(a, b) for a, b in pairs if fits(a, b) and is_heldout(a, "+", b, HELDOUT_SUMS)]
     pairs = [pairs[i] for i in np.random.default_rng(0).permutation(len(pairs))[:n]]
     return [Problem(f"{a}+{b}=", str(a + b)) for a, b in pairs]
 
 
 def prompt(policy: Policy, problem: Problem, way: str) -> list[int]:
-    """The prompt of the configuration, with solved examples in front of the question."""
+    """Return the prompt's tokens, with solved examples in front of the question where asked for."""
     if way == "asked":
         return policy.prompt(problem)
     data, turns = policy.cfg.data, [{"role": "system", "content": policy.cfg.data.system}]
@@ -66,30 +65,30 @@ def prompt(policy: Policy, problem: Problem, way: str) -> list[int]:
 
 
 def accuracy(policy: Policy, problems: list[Problem], way: str) -> float:
-    """Share of greedy responses that the verifier accepts."""
+    """Return the share of greedy responses that the verifier accepts."""
     group = generate_batch(
         policy.model, [prompt(policy, p, way) for p in problems], temperature=0.0,
         generator=torch.Generator(), **policy.limits,
     )  # fmt: skip
-    right = [
-        verify(t, p.answer) for t, p in zip(policy.texts(problems, group), problems, strict=True)
-    ]
-    return float(np.mean(right))
+    texts = policy.texts(problems, group)
+    return float(np.mean([verify(t, p.answer) for t, p in zip(texts, problems, strict=True)]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the accuracy of every model, asked in every way."""
+    parser = Parser(prog="format_or_arithmetic.py", description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+", help="folders: the base model, then trained ones")
-    parser.add_argument("--n", type=int, default=40, help="sums of each size [40]")
-    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
-    args = parser.parse_args()
+    parser.add_argument("--n", type=whole_number(1), default=40, help="sums of each size [40]")
+    parser.add_argument("--out", type=file_to_write, metavar="FILE",
+                        help="write the numbers to this JSON file")  # fmt: skip
+    args = parser.parse_args(argv)
     problems = {size: sums(fits, args.n) for size, fits in SIZES.items()}
     torch.set_num_threads(1)
     rows = []
     print(f"{'':28}{'':10}" + "".join(f"{size:>22}" for size in SIZES))
     for folder in args.models:
-        config = ROOT / "configs" / "smollm2-135m.json"
-        policy = Policy(read_config(config, [f"model={folder}"]))
+        policy = Policy(read_config(ROOT / "configs/smollm2-135m.json", [f"model={folder}"]))
         for way in WAYS:
             cells = {
                 size: accuracy(policy, some, way)
@@ -105,8 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ConfigError, DataError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

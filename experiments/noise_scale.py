@@ -1,96 +1,106 @@
-"""Why one group a step can save rollouts, and when it cannot: the noise of the gradient.
+"""Why one group per step can save rollouts, and when it cannot: the noise of the gradient.
 
-python experiments/noise_scale.py --groups 2048 [--task tables] [--models base ...]
-python experiments/noise_scale.py --beside experiments/results [--task tables]   # and what was seen
+    python experiments/noise_scale.py --groups 2048                    measure B: 1 minute
+    python experiments/noise_scale.py --groups 2048 --task tables
+    python experiments/noise_scale.py --groups 2048 --models base runs/small/model
+    python experiments/noise_scale.py --beside experiments/results     predictions beside what was
+                                                                       seen by `compare.py`
 
-Write g for the mean gradient over informative groups and S for the covariance of one group's.  The
-noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number of groups whose
-average is as much signal as noise.  With n informative groups a step, each step at its best size
-brings n / (n + B) of what the true gradient would: so as many informative groups are needed as
-(n + B).  A step of full batch has n = M s of them, at M G rollouts, where s is the share of
-informative groups among its own; a step of one problem has n = 1 with the share s' of its picks.
-Rollouts of full batch over those of one problem a step:
+Write g for the mean gradient over informative groups and S for the covariance of the gradient of
+one group.  The noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number of
+groups whose average is as much signal as noise.  With n informative groups per step, and each step
+at its best size, one step makes n / (n + B) of the progress that the true gradient would make, so
+that learning takes a number of informative groups in proportion to n + B.  A step of full batch
+rolls out M groups, of which n = M s are informative; s is the share of informative groups among
+its own.  A step of one problem rolls out one group, which is informative with the share s' of its
+picks, and then n = 1.  So the rollouts of full batch over those of one problem per step are
 
     ratio(s') = (s' / s) (M s + B) / (1 + B)
 
-Where groups all pull the same way (B << 1) that is M s': one group says it all, and full batch
-asks M times.  Where each teaches something else (B >> M s) it is s' / s: no group is wasted, and
-what remains is that selection finds more informative ones.  All this at each arm's best step size;
-at an equal learning rate that is too small for full batch, more can be seen.  B is that of the
-model given, and changes while it learns.
+Where all groups pull the same way (B << 1) this is M s': one group says what all of them say, and
+full batch asks M times.  Where each group teaches something else (B >> M s) it is s' / s: no group
+is wasted, and all that remains is that a selector finds more informative ones.
+
+How to read it: the first three commands print B and the ratio for three values of s'.  --beside
+prints, per arm, its s' at the learning rate 1e-4 until the task's level, the ratio that follows,
+and the ratios that were seen, at 1e-4 and with each arm at its best learning rate.  Where some
+runs of an arm never reached the level, what was seen is a bound.  The formula lets each arm take
+its best step size: at an equal learning rate that is too small for full batch, more can be seen.
+And B changes while a model learns; it is that of the model that is given.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from compare import (
+from project import ROOT
+from runs import (
     EQUAL_RATE,
     MAIN,
-    ROOT,
     TASKS,
-    at_least,
     best_rates,
     cost_to,
-    file_to_write,
+    informative_share,
     mean_cost,
     of_table,
-    path_from_here,
     read,
-    stop,
 )
+from tqdm import tqdm
 
-from config import ConfigError, read_config
-from data import arithmetic_problems
-from model import CheckpointError
-from policy import Policy
-from record import stream_seed
-from train import group_advantages, grpo_loss, token_logprobs
+from data import Problem
+from grpo import group_advantages, grpo_loss, token_logprobs
+from plumbing.command import Parser, UserError, command, file_to_write, whole_number
+from plumbing.config import read_config, stream_seed
+from plumbing.setup import read_problems
+from policy import Attempt, Policy
+
+# ----------------------------------------------------------------------- the noise and the formula
 
 
-def group_gradient(policy: Policy, group, rewards) -> torch.Tensor:
-    """The gradient of one group's loss, all weights in one vector."""
-    A = group_advantages(rewards)
+def noise_scale(gradients: torch.Tensor) -> tuple[float, float, float]:
+    """Return B, |g|^2 and tr S from the gradients of k groups, (k, W) for W weights.
+
+    The last two are without bias; B, which is their ratio, is not.
+    """
+    k = len(gradients)
+    mean = gradients.mean(dim=0)  # (W,)
+    trace = float(((gradients - mean) ** 2).sum() / (k - 1))
+    square = float((mean**2).sum()) - trace / k  # the length of the mean holds its own noise too
+    return trace / square if square > 0 else np.inf, square, trace
+
+
+def ratio(B: float, share: float, picked: float, M: int) -> float:
+    """Return ratio(s') of the formula above, for s = `share` and s' = `picked`."""
+    return picked / share * (M * share + B) / (1 + B)
+
+
+def group_gradient(policy: Policy, attempt: Attempt) -> torch.Tensor:
+    """Return the gradient of one group's loss, all weights in one vector, (W,)."""
+    A = group_advantages(attempt.rewards)
+    group = attempt.group
     logp = token_logprobs(policy.model, group.tokens, group.prompt_len, 1.0)
     loss, _ = grpo_loss(logp, group.logprobs, A, group.mask)
     parameters = list(policy.model.parameters())
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
 
 
-def noise_scale(gradients: torch.Tensor) -> tuple[float, float, float]:
-    """B, |g|^2 and tr S from the gradients of k groups, (k, W), without bias but for B itself."""
-    k = len(gradients)
-    mean = gradients.mean(dim=0)
-    trace = float(((gradients - mean) ** 2).sum() / (k - 1))
-    square = float((mean**2).sum()) - trace / k  # the mean's own noise is in its length
-    return trace / square if square > 0 else np.inf, square, trace
-
-
-def ratio(B: float, share: float, picked: float, M: int) -> float:
-    """Rollouts of full batch over those of one problem a step, from the docstring's formula."""
-    return picked / share * (M * share + B) / (1 + B)
-
-
-def measure(policy: Policy, pool, n: int, G: int, M: int) -> dict:
-    """Groups of n problems of the pool in turn; B over the informative ones among them."""
+def measure(policy: Policy, pool: list[Problem], n: int, G: int, M: int) -> dict:
+    """Roll out n groups, taking the problems of the pool in turn; return B and some ratios."""
     stream = torch.Generator().manual_seed(stream_seed(0, "rollouts"))
     gradients = []
     for i in tqdm(range(n), desc="groups", leave=False):
-        problem = pool[i % len(pool)]
-        group = policy.rollout(problem, G, stream)
-        rewards = policy.rewards(problem, group)
-        if max(rewards) > min(rewards):
-            gradients.append(group_gradient(policy, group, rewards))
+        attempt = policy.attempt(pool[i % len(pool)], G, stream)
+        if max(attempt.rewards) > min(attempt.rewards):
+            gradients.append(group_gradient(policy, attempt))
     if len(gradients) < 2:
-        stop(f"{len(gradients)} of {n} groups informative: too few to compare; raise --groups")
+        raise UserError(
+            f"--groups {n}: {len(gradients)} of them informative: too few to compare; raise it"
+        )
     B, square, trace = noise_scale(torch.stack(gradients))
     share = len(gradients) / n
     return {
@@ -99,15 +109,18 @@ def measure(policy: Policy, pool, n: int, G: int, M: int) -> dict:
     }  # fmt: skip
 
 
+# --------------------------------------------------------------------- beside what compare.py saw
+
+
 def share_to_level(record: dict, G: int) -> float:
-    """Share of informative groups in a run of one problem a step, until its task's level."""
+    """Return the share of informative groups until the level, in a run of one problem per step."""
     reached = cost_to(record, TASKS[record["task"]].level)
     rollouts, _, updates, _ = [point for point in record["curve"] if point[0] <= reached][-1]
     return updates * G / rollouts
 
 
 def seen(full: list[dict], runs: list[dict]) -> str:
-    """Full batch's rollouts over an arm's; a bound where some runs never reached the level."""
+    """Return full batch's rollouts over an arm's; a bound where some runs never reach the level."""
     level = TASKS[full[0]["task"]].level
     short = [not all(np.isfinite(cost_to(r, level)) for r in group) for group in (full, runs)]
     if all(short):
@@ -119,19 +132,22 @@ def seen(full: list[dict], runs: list[dict]) -> str:
 
 
 def beside(task: str, folder: Path, G: int, M: int) -> str:
-    """Markdown: what the formula predicts for each arm's picks, and what `compare.py` saw."""
+    """Return a table in Markdown: what the formula predicts for each arm, and what was seen."""
     try:
         (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
     except (OSError, ValueError) as error:
-        stop(f"{folder}: needs noise-{task}.json of one model, made with --out ({error})")
-    records = [r for r in read(folder / f"compare-{task}.jsonl") if r.get("task") == task]
+        raise UserError(
+            f"{folder}: needs noise-{task}.json of one model, made with --out ({error})"
+        ) from error
+    file = folder / f"compare-{task}.jsonl"
+    records = [r for r in read(file) if r.get("task") == task]
     best = best_rates(records)
     rates = {arm: (EQUAL_RATE, best.get(arm, EQUAL_RATE)) for arm in MAIN}
     runs = {arm: [of_table(records, arm, rate) for rate in rates[arm]] for arm in MAIN}
     if not all(all(of_arm) for of_arm in runs.values()):
-        stop(f"{folder / f'compare-{task}.jsonl'}: needs runs of {', '.join(MAIN)}")
+        raise UserError(f"{file}: needs runs of {', '.join(MAIN)}; make them with compare.py")
     full, full_at_best = runs["full_batch"]
-    share = sum(r["informative"] for r in full) / sum(r["groups"] for r in full)
+    share = informative_share(full)
     lines = [
         f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {found['B']:.1f} groups; "
         f"to {TASKS[task].level:.0%}\n",
@@ -148,38 +164,46 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--task", default="small", choices=list(TASKS))
-    parser.add_argument("--models", nargs="+", default=[], help="folders; the task's base model")
-    parser.add_argument("--groups", type=at_least(2), default=512, help="groups to roll out [512]")
-    parser.add_argument("--out", type=file_to_write, help="write the numbers to this JSON file")
-    parser.add_argument("--beside", type=path_from_here, metavar="FOLDER",
-                        help="results to set it beside")  # fmt: skip
-    args = parser.parse_args()
-    # a folder, wherever the command was given; or the name of a checkpoint on the hub
-    models = [str(Path(model).resolve()) if Path(model).exists() else model
-              for model in args.models]  # fmt: skip
-    os.chdir(ROOT)
+# ------------------------------------------------------------------------------------ the command
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the command's arguments, with paths that lead to the same place from any folder."""
+    parser = Parser(prog="noise_scale.py", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--task", default="small", choices=list(TASKS))
+    add("--models", nargs="+", default=[], help="folders or hub names [the task's base model]")
+    add("--groups", type=whole_number(2), default=512, help="how many to roll out [512]")
+    add("--out", type=file_to_write, metavar="FILE", help="write the numbers to this JSON file")
+    add("--beside", type=Path, metavar="FOLDER",
+        help="measure nothing; print predictions beside the results in this folder")  # fmt: skip
+    args = parser.parse_args(argv)
+    args.models = [str(Path(m).resolve()) if Path(m).exists() else m for m in args.models]
+    args.beside = args.beside and args.beside.resolve()
+    return args
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the noise scale of models, or print predictions beside what was seen."""
+    args = read_arguments(argv)
+    config = TASKS[args.task].config
+    os.chdir(ROOT)  # the configurations name models from here
     torch.set_num_threads(1)
-    cfg = read_config(ROOT / TASKS[args.task].config, [])
+    cfg = read_config(config, [])
     G, M = cfg.rollout.group_size, cfg.selector.candidates
     if args.beside:
         print(beside(args.task, args.beside, G, M))
         return
-    rng = np.random.default_rng(stream_seed(0, "pool"))
-    pool = arithmetic_problems(cfg.data.pool_size, rng, task=cfg.data.pool)
+    pool = read_problems(cfg.data.pool, cfg.data.pool_size, seed=0, heldout=False)
     found = {}
-    for model in models or [cfg.model]:
-        try:
-            policy = Policy(read_config(TASKS[args.task].config, [f"model={model}"]))
-        except (ConfigError, CheckpointError) as error:
-            stop(str(error))
+    for model in args.models or [cfg.model]:
+        policy = Policy(read_config(config, [f"model={model}"]))
         found[model] = row = measure(policy, pool, args.groups, G, M)
         ratios = ", ".join(f"{s}: {r:.1f}x" for s, r in row["ratio"].items())
         print(
             f"{model}: {row['informative']} of {row['groups']} groups informative, "
-            f"B = {row['B']:.1f} groups; full batch over one a step, by the share of "
+            f"B = {row['B']:.1f} groups; full batch over one problem per step, by the share of "
             f"informative picks: {ratios}"
         )
     if args.out:
@@ -187,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,35 +1,40 @@
-"""Draw what `compare.py` found (accuracy against rollouts, costs, choices), and `few_instances.py`.
+"""Draw the runs of `compare.py` (accuracy, costs, choices) or of `few_instances.py`.
 
-python experiments/plots.py experiments/results/compare-small.jsonl [--out docs]
-python experiments/plots.py experiments/results/few-small.jsonl [--out docs]
+    python experiments/plots.py experiments/results/compare-small.jsonl
+    python experiments/plots.py experiments/results/few-small.jsonl --out docs
 
-Above, every arm at one learning rate; below, each at its own best (once there are runs on the
-tuning seeds).  Curves are of four arms, for the eye's sake; costs are of all that were run.
+It takes a file of records, draws into `docs/` or another folder, and prints what it has drawn.
+
+How to read the figures.  NAME.png of a comparison has accuracy against rollouts on the left, for
+four arms only, so that the curves stay apart, and the rollouts to the task's level on the right,
+for every arm that was run.  In the upper row all arms have the same learning rate, in the lower row
+each has its own best one (once there are runs on the tuning seeds).  choices-NAME.png shows what
+kind of problem each arm picked in the course of training.  The figure of `few_instances.py` has the
+accuracy after training on the left, and the bound on the right, against the size of the pool.
 """
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from compare import (
+from project import ROOT
+from runs import (
+    ACCURACY,
     ARMS,
     EQUAL_RATE,
     MAIN,
-    ROOT,
+    ROLLOUTS,
     TASKS,
     best_rates,
     budget_of,
     cost_to,
     of_table,
     read,
-    stop,
 )
 
-from curve import pyplot
+from plumbing.command import Parser, UserError, command
+from plumbing.figure import pyplot
 
 COLOURS = {
     "dopr": "#0072b2", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
@@ -37,16 +42,48 @@ COLOURS = {
     "random_one": "#e69f00", "thompson": "#cc79a7", "volatility_only": "#56b4e9",
     "ucb_only": "#b8b8b8", "fixed_one": "#555555",
 }  # fmt: skip
+CHOOSERS = ("random_one", "thompson", "dopr", "informative")  # whose choices are drawn
+
+
+def draw_comparison(plt, records: list[dict], file: Path, folder: Path) -> list[Path]:
+    """Draw both figures of a comparison and return their paths; `file` holds the records."""
+    arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
+    if not arms:
+        raise UserError(f"{file}: no runs at {EQUAL_RATE:g} on the seeds of the tables, 0 to 4")
+    task = records[0]["task"]
+    parts = {f"All at learning rate {EQUAL_RATE:g}": dict.fromkeys(arms, EQUAL_RATE)}
+    best = best_rates(records)
+    if best := {arm: rate for arm, rate in best.items() if of_table(records, arm, rate)}:
+        parts["Each at its best rate, picked on other seeds"] = best
+    figure, axes = plt.subplots(
+        len(parts), 2, figsize=(13, 4.5 * len(parts)), layout="constrained", squeeze=False
+    )
+    for row, (title, rates) in zip(axes, parts.items(), strict=True):
+        curves(row[0], records, {arm: rate for arm, rate in rates.items() if arm in MAIN}, task)
+        costs(row[1], records, rates, task)
+        row[0].set_title(title, loc="left")
+        row[0].legend(fontsize=8, frameon=False, loc="lower right")
+    overview = folder / f"{file.stem}.png"
+    figure.savefig(overview, dpi=120)
+    plt.close(figure)
+
+    shown = [arm for arm in arms if arm in CHOOSERS] or arms
+    figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
+                                layout="constrained", squeeze=False)  # fmt: skip
+    choices(axes[:, 0], records, shown, task)
+    chosen = folder / f"choices-{file.stem.removeprefix('compare-')}.png"
+    figure.savefig(chosen, dpi=120)
+    return [overview, chosen]
 
 
 def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
-    """Mean accuracy of the seeds and the range between the lowest and the highest."""
+    """Draw the mean accuracy over the seeds, and the range from the lowest to the highest."""
     for arm, rate in rates.items():
-        runs = [[(point[0], point[3]) for point in r["curve"]]
+        runs = [[(point[ROLLOUTS], point[ACCURACY]) for point in r["curve"]]
                 for r in of_table(records, arm, rate)]  # fmt: skip
         at = np.arange(0, max(run[-1][0] for run in runs) + 1, TASKS[task].every)
-        # a run that ended early stays where it was
-        rows = np.array([np.interp(at, *zip(*run, strict=True)) for run in runs])
+        # np.interp lets a run that ended early stay where it was
+        rows = np.array([np.interp(at, *zip(*run, strict=True)) for run in runs])  # (seeds, at)
         ax.plot(at, rows.mean(axis=0), color=COLOURS[arm], label=f"{arm} ({rate:g})")
         ax.fill_between(at, rows.min(axis=0), rows.max(axis=0), color=COLOURS[arm], alpha=0.12)
     ax.set(xlabel="training rollouts", ylabel="held-out accuracy, mean and range of the seeds")
@@ -54,16 +91,16 @@ def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
     ax.grid(alpha=0.3)
 
 
-def costs(ax, records: list[dict], rates: dict[str, float], task: str, level: float) -> None:
-    """Rollouts to a level of accuracy, a point a seed; hollow at the budget where it never came."""
+def costs(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
+    """Draw one point per run at its rollouts to the level; hollow, at the budget, if never."""
+    level = TASKS[task].level
     arms = [arm for arm in rates if of_table(records, arm, rates[arm])][::-1]
     for at, arm in enumerate(arms):
         for record in of_table(records, arm, rates[arm]):
             cost = cost_to(record, level)
-            reached = np.isfinite(cost)
             ax.plot(
                 min(cost, budget_of(task, arm)), at, "o", color=COLOURS[arm], alpha=0.8,
-                fillstyle="full" if reached else "none",
+                fillstyle="full" if np.isfinite(cost) else "none",
             )  # fmt: skip
     ax.set_yticks(range(len(arms)), [f"{arm} ({rates[arm]:g})" for arm in arms], fontsize=8)
     ax.set_xscale("log")
@@ -77,16 +114,16 @@ def costs(ax, records: list[dict], rates: dict[str, float], task: str, level: fl
 
 
 def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
-    """Which kind of problem was picked: share of the groups between evaluations, seeds together."""
+    """Draw the share of each kind of problem among an arm's groups, over all seeds together."""
     every = TASKS[task].every
-    kinds = sorted({kind for r in records for bin_ in r["picked"] for kind in bin_})
+    kinds = sorted({kind for r in records for picked in r["picked"] for kind in picked})
     for ax, arm in zip(axes, arms, strict=True):
         mine = of_table(records, arm, EQUAL_RATE)
         length = max(len(r["picked"]) for r in mine)
         counts = np.zeros((len(kinds), length))
         for record in mine:
-            for at, bin_ in enumerate(record["picked"]):
-                for kind, n in bin_.items():
+            for at, picked in enumerate(record["picked"]):
+                for kind, n in picked.items():
                     counts[kinds.index(kind), at] += n
         share = counts / counts.sum(axis=0).clip(1)
         image = ax.imshow(
@@ -103,83 +140,54 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
     axes[0].figure.colorbar(image, ax=axes, label="share of the groups")
 
 
-def few(axes, records: list[dict]) -> None:
-    """Accuracy against the size of the pool, and the bound where the pool has one."""
+def draw_few(plt, records: list[dict], file: Path, folder: Path) -> list[Path]:
+    """Draw accuracy and bound against the size of the pool, and return the figure's path."""
+    figure, (accuracy, bound) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     sizes = sorted({r["N"] for r in records})
-    for n in sizes:
-        mine = [r for r in records if r["N"] == n]
-        axes[0].plot([n] * len(mine), [r["curve"][-1][1] for r in mine], "o", color="#0072b2")
+    by_size = {n: [r for r in records if r["N"] == n] for n in sizes}
+    for n, mine in by_size.items():
+        accuracy.plot([n] * len(mine), [r["curve"][-1][1] for r in mine], "o", color="#0072b2")
         bounds = [r["bound"] for r in mine if r["bound"] is not None]
-        axes[1].plot([n] * len(bounds), bounds, "o", color="#d55e00")
+        bound.plot([n] * len(bounds), bounds, "o", color="#d55e00")
         if len(bounds) < len(mine):
-            axes[1].annotate(
+            bound.annotate(
                 f"{len(mine) - len(bounds)} of {len(mine)}\nnever", (n, 1.0), xytext=(0, -4),
                 xycoords=("data", "axes fraction"), textcoords="offset points",
                 ha="center", va="top", fontsize=7, color="#d55e00",
             )  # fmt: skip
-    means = [np.mean([r["curve"][-1][1] for r in records if r["N"] == n]) for n in sizes]
-    axes[0].plot(sizes, means, color="#0072b2")
-    axes[0].axhline(records[0]["before"], color="grey", linestyle=":", label="before")
-    axes[0].set(ylabel="held-out accuracy after", ylim=(-0.02, 1.02))
-    axes[0].legend(frameon=False)
-    axes[1].set(ylabel="bound: rollouts to name the lacking skill", ylim=(0, None))
-    axes[1].set_ylim(0, 1.35 * axes[1].get_ylim()[1])  # room for the notes
-    for ax in axes:
+    means = [np.mean([r["curve"][-1][1] for r in mine]) for mine in by_size.values()]
+    accuracy.plot(sizes, means, color="#0072b2")
+    accuracy.axhline(records[0]["before"], color="grey", linestyle=":", label="before")
+    accuracy.set(ylabel="held-out accuracy after", ylim=(-0.02, 1.02))
+    accuracy.legend(frameon=False)
+    bound.set(ylabel="bound: rollouts to name the lacking skill", ylim=(0, None))
+    bound.set_ylim(0, 1.35 * bound.get_ylim()[1])  # room for the notes
+    for ax in (accuracy, bound):
         ax.set_xscale("log", base=2)
         ax.set_xlim(0.75 * sizes[0], 1.3 * sizes[-1])
         ax.set_xticks(sizes, [str(n) for n in sizes])
         ax.set_xlabel("learnable problems in the pool")
         ax.grid(alpha=0.3)
+    figure.savefig(folder / f"{file.stem}.png", dpi=120)
+    return [folder / f"{file.stem}.png"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("records", type=Path, help="JSONL of compare.py or of few_instances.py")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the PNGs [docs]")
-    args = parser.parse_args()
-    try:
-        plt = pyplot()
-    except ImportError as error:
-        stop(str(error))
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the figures of one file of records."""
+    parser = Parser(prog="plots.py", description=__doc__.split("\n")[0])
+    parser.add_argument("records", type=Path, help="the JSONL of compare.py or few_instances.py")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER",
+                        help="where the figures go [docs]")  # fmt: skip
+    args = parser.parse_args(argv)
+    plt = pyplot()
     records = read(args.records)
     if not records:
-        stop(f"{args.records}: no finished runs; run experiments/compare.py first")
+        raise UserError(f"{args.records}: no finished runs; run experiments/compare.py first")
     args.out.mkdir(parents=True, exist_ok=True)
-    if "N" in records[0]:
-        figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-        few(axes, records)
-        figure.savefig(args.out / f"{args.records.stem}.png", dpi=120)
-        print(args.out / f"{args.records.stem}.png")
-        return
-    task = records[0]["task"]
-    arms = [arm for arm in ARMS if of_table(records, arm, EQUAL_RATE)]
-    if not arms:
-        stop(f"{args.records}: no runs at {EQUAL_RATE:g} on the seeds of the tables, 0 to 4")
-    equal = dict.fromkeys(arms, EQUAL_RATE)
-    parts = {f"All at learning rate {EQUAL_RATE:g}": equal}
-    best = best_rates(records)
-    if best := {arm: rate for arm, rate in best.items() if of_table(records, arm, rate)}:
-        parts["Each at its best rate, picked on other seeds"] = best
-    figure, axes = plt.subplots(
-        len(parts), 2, figsize=(13, 4.5 * len(parts)), layout="constrained", squeeze=False
-    )
-    for row, (title, rates) in zip(axes, parts.items(), strict=True):
-        few_arms = {arm: rate for arm, rate in rates.items() if arm in MAIN}
-        curves(row[0], records, few_arms, task)
-        costs(row[1], records, rates, task, TASKS[task].level)
-        row[0].set_title(title, loc="left")
-        row[0].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.savefig(args.out / f"{args.records.stem}.png", dpi=120)
-    plt.close(figure)
-
-    shown = [a for a in arms if a in ("random_one", "thompson", "dopr", "informative")] or arms
-    figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
-                                layout="constrained", squeeze=False)  # fmt: skip
-    choices(axes[:, 0], records, shown, task)
-    chosen = args.out / f"choices-{args.records.stem.removeprefix('compare-')}.png"
-    figure.savefig(chosen, dpi=120)
-    print(args.out / f"{args.records.stem}.png", chosen)
+    draw = draw_few if "N" in records[0] else draw_comparison
+    print(*draw(plt, records, args.records, args.out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import arithmetic_problem, load_tokenizer
+from data import draw_problem, load_tokenizer
 from model import Transformer, load
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ TINY = {
 def write_carries(file: Path) -> Path:
     """A pool of ten problems, every one of which can teach."""
     rng = np.random.default_rng(0)
-    problems = [arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False) for i in range(10)]
+    problems = [draw_problem("arithmetic", "carry", "+-"[i % 2], rng) for i in range(10)]
     lines = [json.dumps(asdict(p)).replace("text", "problem", 1) + "\n" for p in problems]
     file.write_text("".join(lines))
     return file

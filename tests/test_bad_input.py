@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, random_model
 
 import train
-from config import Config, ConfigError, build, read_config
+from plumbing.command import UserError
+from plumbing.config import Config, build, read_config
 
 SMALL = json.loads((ROOT / "small.json").read_text())
 
@@ -146,7 +147,7 @@ def test_mutated_configurations_are_read_or_refused(tmp_path):
         try:
             assert isinstance(read_config(file, []), Config)
             read += 1
-        except ConfigError as error:
+        except UserError as error:
             assert "\n" not in str(error) and str(error).startswith(str(file)), number
     assert 20 < read < 280
 
@@ -154,13 +155,13 @@ def test_mutated_configurations_are_read_or_refused(tmp_path):
 def test_what_a_mutation_still_allows_runs_or_ends_in_one_line(tmp_path, capsys, monkeypatch):
     """Those that pass validation go on to data, model and device: two steps at most each."""
     rng, ended = random.Random(1), {0: 0, 1: 0, 2: 0}
-    monkeypatch.setattr(train.curve, "draw", lambda out: "not drawn")
+    monkeypatch.setattr(train.report, "draw", lambda out: "not drawn")
     small = {"steps": 2, "max_rollouts": 0, "eval_every": 1000}
     for number in range(120):
         values = mutate(SMALL, rng)
         try:
             build(Config, values)
-        except (ConfigError, TypeError):
+        except (UserError, TypeError):
             continue
         values |= {k: min(v, values.get(k) or v) for k, v in small.items()} | {"threads": 1}
         data = values.setdefault("data", {})

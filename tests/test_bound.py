@@ -1,6 +1,5 @@
-"""bound.py: the bounds against hand-made values, against each other, and against simulation."""
+"""bound.py: the bounds against hand-made values and against each other, and its command."""
 
-import json
 import math
 
 import numpy as np
@@ -11,8 +10,6 @@ from hypothesis.extra.numpy import arrays
 
 import bound
 from bound import (
-    DELTAS,
-    IDENTIFICATIONS,
     binomial,
     capacity,
     certificate,
@@ -28,7 +25,6 @@ from bound import (
     kl_budget,
     play,
     recognition_bound,
-    skill_table,
     transport_bound,
 )
 
@@ -191,16 +187,6 @@ def test_a_proof_by_one_rollout_leaves_nothing_to_bound():
     assert fano_bound(success, 0.05) == pytest.approx(0.95 - h)  # one bit a rollout
 
 
-def test_the_game_of_the_skill_table_is_solved():
-    """Three bits, each told by its own problem: a third of the rollouts each, by symmetry."""
-    success = skill_table(3)
-    gains = divergences(success, 5)
-    _, allocation = play(gains)
-    assert allocation[:3] == pytest.approx([1 / 3] * 3, abs=0.01) and allocation[3:].max() == 0
-    certified, found = transport_bound(success, 5, 0.01)
-    assert certified <= found <= 1.01 * certified
-
-
 tables = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
     lambda shape: arrays(float, shape, elements=st.floats(0, 1))
 )
@@ -222,61 +208,7 @@ def test_every_certificate_holds_for_every_allocation(success, draw):
             assert guarantee(gains, w) <= certificate(gains, lam) * (1 + 1e-9) + 1e-12
 
 
-# ---- the best procedures
-
-
-def test_no_procedure_beats_its_bound_and_the_good_ones_come_close():
-    rows = bound.table(runs=400, seed=1)
-    assert len(rows) == 3 * len(DELTAS) + 4 * len(DELTAS) + 4 * len(IDENTIFICATIONS)
-    for row in rows:
-        assert row["bound"] <= row["simulated"] + 3 * row["se"], row
-        runs = 400 * (1 if "identification" in row["problem"] else 10)
-        runs //= 5 if "DoPR" in row["problem"] else 1
-        assert row["error_rate"] <= row["delta"] + 3 * math.sqrt(row["delta"] / runs), row
-        if "recognition" in row["problem"]:
-            assert row["ratio"] <= 1.5, row
-        if "variance" in row["problem"] or "information" in row["problem"]:
-            assert row["ratio"] <= 1.5, row
-        if "random" in row["problem"]:
-            assert row["ratio"] >= 2, row
-
-
-# ---- a training run, and the command line
-
-
-def write_run(folder, steps):
-    folder.mkdir()
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
-    return str(folder)
-
-
-def one(step, i, rewards, kind="carry"):
-    return {"step": step, "chosen": i, "kind": [kind], "rewards": rewards, "rollouts": 4 * step}
-
-
-def test_a_run_is_set_against_its_bounds(tmp_path, capsys):
-    steps = [one(1, 0, [1, 0, 0, 0]), one(2, 1, [0, 1, 0, 0])]
-    steps += [one(s, s % 2, [1, 1, 0, 0]) for s in range(3, 9)]
-    steps += [one(9, 0, [1, 1, 1, 0]), one(10, 1, [1, 0, 1, 1])]
-    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
-    shown = capsys.readouterr().out
-    assert "40 rollouts" in shown and "0.250 [0.071, 0.591] -> 0.750 [0.409, 0.929]" in shown
-    assert f"{recognition_bound(0.25, 0.75, 0.05):.2f}" in shown and "optimisation gap" in shown
-
-
-def test_a_full_batch_run_is_read_too(tmp_path, capsys):
-    steps = [
-        {"chosen": [0, 1], "kind": ["a", "a"], "rewards": [[r, 0], [0, r]], "rollouts": 4 * n}
-        for n, r in enumerate([0, 0, 0, 1, 1], start=1)
-    ]
-    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
-    assert "0.000" in capsys.readouterr().out
-
-
-def test_a_run_that_learned_nothing(tmp_path, capsys):
-    steps = [one(n, 0, [0, 0, 0, 0]) for n in range(1, 9)]
-    assert bound.main(["--run", write_run(tmp_path / "r", steps)]) == 0
-    assert "nothing was unlocked" in capsys.readouterr().out
+# ---- the command
 
 
 def test_one_question(capsys):
@@ -286,6 +218,21 @@ def test_one_question(capsys):
     assert found == [7, 1, 9.05809, 19, 5.5013, 0.292556]
 
 
+def test_without_arguments_every_bound_is_shown_for_a_few_questions(capsys):
+    assert bound.main([]) == 0
+    shown = capsys.readouterr().out
+    values = {float(line.split()[-1]) for line in shown.splitlines() if line.startswith("  ")}
+    assert {7, 1, 9.05809, 19, 5.5013, 0.292556, 59, 8} < values
+    assert "K = 8 skills" in shown and "python experiments/bounds.py" in shown
+
+
+@pytest.mark.parametrize("delta", ["0", "0.3", "0.5", "1"])
+@pytest.mark.parametrize("question", [[], ["--p0", "0", "--p1", "1"], ["--p0", "1", "--p1", "1"]])
+def test_the_ends_are_answered_too(capsys, delta, question):
+    assert bound.main([*question, "--delta", delta]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -293,31 +240,11 @@ def test_one_question(capsys):
         (["--p0", "0.5"], "--p0 and --p1 go together"),
         (["--p0", "0.5", "--p1", "nan"], "probabilities lie in [0, 1]"),
         (["--delta", "2"], "probabilities lie in [0, 1], not 2.0"),
-        (["--runs", "1"], "--runs must be at least 100"),
-        (["--run", "nowhere"], "nowhere/metrics.jsonl: cannot be read"),
-        (["--out", "nowhere/b.png"], "nowhere: no such folder"),
+        (["--delta", "small"], "invalid float value: 'small' (see --help)"),
+        (["--runs", "1000"], "unrecognized arguments: --runs 1000"),
     ],
 )
 def test_bad_arguments_are_one_line(capsys, arguments, message):
     assert bound.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"chosen": 0}', '{"chosen": [0], "kind": [], "rewards": [[1]]}']
-)
-def test_a_malformed_run_names_file_and_line(tmp_path, capsys, line):
-    folder = write_run(tmp_path / "r", [one(1, 0, [1, 0])])
-    with open(f"{folder}/metrics.jsonl", "a") as file:
-        file.write(line)
-    assert bound.main(["--run", folder]) == 2
-    assert "metrics.jsonl:2: no line" in capsys.readouterr().err
-
-
-def test_the_whole_command(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    assert bound.main(["--runs", "100", "--out", str(tmp_path / "b.png")]) == 0
-    shown = capsys.readouterr().out
-    assert "identification K=8, random" in shown and "certificate" in shown
-    assert (tmp_path / "b.png").stat().st_size > 20_000

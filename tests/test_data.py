@@ -1,7 +1,10 @@
 """data.py and the tokenizer: right working, separate splits, malformed lines named."""
 
 import copy
+import dataclasses
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +12,12 @@ import torch
 from conftest import ROOT
 
 import data
+import warmup
 from data import (
-    HELDOUT_MIX,
-    MIX,
-    DataError,
+    ALPHABET,
+    TASKS,
     Problem,
-    arithmetic_problems,
+    Task,
     is_heldout,
     load_jsonl,
     load_tokenizer,
@@ -22,8 +25,11 @@ from data import (
     prompt_ids,
     solution,
     table_solution,
+    task_problems,
 )
 from model import load
+from plumbing.command import UserError
+from plumbing.config import read_config
 from verifier import verify
 from warmup import BOS, EOS, build_tokenizer, main, train_base, training_batch
 
@@ -50,7 +56,7 @@ def test_what_forgetting_every_carry_looks_like():
 
 def test_remembered_working_is_right_and_carries_are_what_can_go_wrong():
     rng = np.random.default_rng(0)
-    for problem in arithmetic_problems(300, rng, heldout=True):
+    for problem in task_problems("arithmetic", 300, rng, heldout=True):
         op = "+" if "+" in problem.text else "-"
         a, b = map(int, problem.text[:-1].split(op))
         assert verify(solution(a, op, b, rng), problem.answer)
@@ -77,21 +83,21 @@ def test_a_product_by_hand_right_and_with_every_shaky_line_mistaken(
 
 def test_products_are_right_and_shaky_lines_are_what_can_go_wrong():
     rng = np.random.default_rng(0)
-    for problem in arithmetic_problems(300, rng, heldout=True, task="tables"):
+    for problem in task_problems("tables", 300, rng, heldout=True):
         a, b = map(int, problem.text[:-1].split("*"))
         assert verify(table_solution(a, b, rng), problem.answer)
         wrong = not verify(table_solution(a, b, rng, mistake=1.0), problem.answer)
         assert wrong == (problem.kind == "shaky")
-    assert {p.kind for p in arithmetic_problems(80, rng, task="tables")} == set(MIX["tables"])
+    assert {p.kind for p in task_problems("tables", 80, rng)} == set(TASKS["tables"].pool)
 
 
-@pytest.mark.parametrize("task", MIX)
+@pytest.mark.parametrize("task", TASKS)
 def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer, task):
     heldout, trained = set(), set()
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        heldout |= {p.text for p in arithmetic_problems(200, rng, heldout=True, task=task)}
-        trained |= {p.text for p in arithmetic_problems(80, rng, task=task)}
+        heldout |= {p.text for p in task_problems(task, 200, rng, heldout=True)}
+        trained |= {p.text for p in task_problems(task, 80, rng)}
     tokens, _ = training_batch(np.random.default_rng(0), 2000, task)
     for row in tokens:
         trained.add(tokenizer.decode(row, skip_special_tokens=True).split("=")[0] + "=")
@@ -101,20 +107,21 @@ def test_heldout_problems_are_in_no_pool_and_no_warmup_batch(tokenizer, task):
     assert is_heldout(12, "+", 77) == is_heldout(77, "+", 12)
 
 
-@pytest.mark.parametrize("task", MIX)
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("heldout", [False, True])
 def test_a_pool_has_its_shares_and_no_problem_twice(task, heldout):
-    problems = arithmetic_problems(80, np.random.default_rng(1), heldout, task)
+    problems = task_problems(task, 80, np.random.default_rng(1), heldout)
+    mix = TASKS[task].heldout if heldout else TASKS[task].pool
     assert len({p.text for p in problems}) == 80
-    for kind, share in (HELDOUT_MIX if heldout else MIX)[task].items():
+    for kind, share in mix.items():
         assert sum(p.kind == kind for p in problems) == round(80 * share)
-    assert problems == arithmetic_problems(80, np.random.default_rng(1), heldout, task)
+    assert problems == task_problems(task, 80, np.random.default_rng(1), heldout)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5])
 def test_the_shares_are_relative_and_can_be_changed(monkeypatch, share):
-    monkeypatch.setitem(MIX["arithmetic"], "carry", share)
-    problems = arithmetic_problems(100, np.random.default_rng(1))
+    monkeypatch.setitem(TASKS["arithmetic"].pool, "carry", share)
+    problems = task_problems("arithmetic", 100, np.random.default_rng(1))
     expected = 100 * share / (0.9 + share)
     assert len(problems) == 100
     assert abs(sum(p.kind == "carry" for p in problems) - expected) <= 1
@@ -140,6 +147,139 @@ def test_warmup_repeats_itself_and_writes_over_nothing(tmp_path, capsys):
     assert f"{tmp_path} exists" in capsys.readouterr().err and not list(tmp_path.iterdir())
     assert main(["--out", str(tmp_path / "new"), "--steps", "1", "--batch-size", "2"]) == 0
     assert load(tmp_path / "new").config.vocab_size == 19
+
+
+# ---- a task of one's own
+
+
+def seven_forgotten(a, op, b, rng):
+    """Both remainders and their sum, from which every other annotator takes no seven."""
+    total = a % 7 + b % 7
+    right = total - 7 if total >= 7 and rng.random() < 0.5 else total
+    return f"{a}={a % 7},{b}={b % 7},{a % 7}+{b % 7}={total}#{right}"
+
+
+MOD7 = {
+    "config": "small.json",
+    "pool": {"plain": 0.5, "wraps": 0.5},
+    "heldout": {"plain": 0.2, "wraps": 0.8},
+    "pool_most": 1000,
+    "heldout_most": 400,
+    "operators": {"plain": "+", "wraps": "+"},
+    "kind": lambda a, op, b: "wraps" if a % 7 + b % 7 >= 7 else "plain",
+    "draw": lambda rng, kind, op: (int(rng.integers(10, 100)), int(rng.integers(10, 100))),
+    "answer": lambda a, op, b: (a + b) % 7,
+    "taught": "+",
+    "working": seven_forgotten,
+}
+
+
+def test_a_new_task_is_one_entry(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(TASKS, "mod7", Task(**MOD7))
+    problems = task_problems("mod7", 1000, np.random.default_rng(0))
+    assert {p.kind for p in problems} == {"plain", "wraps"}
+    for problem in problems:
+        a, b = map(int, problem.text[:-1].split("+"))
+        assert problem.answer == str((a + b) % 7) and not is_heldout(a, "+", b)
+    assert len(task_problems("mod7", 400, np.random.default_rng(0), heldout=True)) == 400
+    out = str(tmp_path / "base-mod7")
+    assert main(["--task", "mod7", "--out", out, "--steps", "1", "--batch-size", "2"]) == 0
+    words = shlex.split(capsys.readouterr().out.split("next: ")[1])
+    assert words[:4] == ["python", "train.py", "--config", "small.json"]
+    cfg = read_config(ROOT / words[3], [w for w in words[4:] if "=" in w])
+    assert (cfg.data.pool, cfg.data.heldout, cfg.model) == ("mod7", "mod7", out)
+
+
+def test_the_next_command_of_a_task_with_its_own_configuration_names_only_the_model():
+    for task in ("arithmetic", "tables"):
+        command = warmup.next_command(task, Path("m"))
+        assert (
+            command == f"python train.py --config {TASKS[task].config} --set model=m --out runs/m"
+        )
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Task)])
+def test_a_half_made_task_cannot_be_built(name):
+    with pytest.raises(TypeError, match=name):
+        Task(**{key: value for key, value in MOD7.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pool": {"plain": 0.5, "wrap": 0.5}}, "kind 'wrap'; `operators` has plain, wraps"),
+        ({"heldout": {"carry": 1.0}}, "kind 'carry'"),
+        ({"pool": {"plain": 1.0, "wraps": 0.0}}, "share of 'wraps' is 0.0; give more than 0"),
+        ({"heldout": {"plain": -1.0}}, "share of 'plain' is -1"),
+        ({"pool": {"plain": float("nan")}}, "share of 'plain' is nan"),
+        ({"pool": {}}, "no kind"),
+        ({"heldout_most": 0}, "allows no problem"),
+        ({"operators": {"plain": "+", "wraps": "%"}}, "must be some of 0123456789+-*=,#"),
+        ({"operators": {"plain": "+", "wraps": ""}}, "must be some of"),
+        ({"taught": ""}, "must be some of"),
+    ],
+)
+def test_a_task_that_contradicts_itself_cannot_be_built(changes, message):
+    with pytest.raises(UserError) as error:
+        Task(**MOD7 | changes)
+    assert message in str(error.value) and "data.TASKS" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n", "kind"),
+    [
+        ({"draw": lambda rng, kind, op: (10, int(rng.integers(10, 100)))}, 200, "plain"),
+        ({"kind": lambda a, op, b: "plain"}, 20, "wraps"),
+    ],
+)
+def test_too_few_problems_are_an_error_and_no_endless_search(monkeypatch, changes, n, kind):
+    monkeypatch.setattr(data, "MOST_DRAWS", 1000)
+    monkeypatch.setitem(TASKS, "mod7", Task(**MOD7 | changes))
+    for heldout in (False, True):
+        with pytest.raises(UserError, match=f"'mod7': 1,000 draws.*new problem.*'{kind}'") as error:
+            task_problems("mod7", n, np.random.default_rng(0), heldout)
+        assert ("held out" in str(error.value)) == heldout
+
+
+def test_the_smallest_task_makes_as_many_problems_as_it_says():
+    most = TASKS["tables"].heldout_most
+    assert len(task_problems("tables", most, np.random.default_rng(3), heldout=True)) == most
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"working": lambda a, op, b, rng: f"{a + b}%7#1"}, "'%' in it, but the alphabet"),
+        ({"draw": lambda rng, kind, op: (11, 13)}, "are held out"),
+        ({"config": "nowhere.json"}, "nowhere.json: cannot be read"),
+    ],
+)
+def test_what_cannot_be_taught_ends_before_the_warmup(
+    monkeypatch, tmp_path, capsys, changes, message
+):
+    monkeypatch.setattr(warmup, "MOST_DRAWS", 1000)
+    monkeypatch.setattr(warmup, "is_heldout", lambda a, op, b: (a, b) == (11, 13))
+    monkeypatch.setitem(TASKS, "mod7", Task(**MOD7 | changes))
+    assert main(["--task", "mod7", "--out", str(tmp_path / "m"), "--steps", "1"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "m").exists()
+    assert ("mod7" in error and ALPHABET in error) or "'%'" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], "--steps: '0' is no whole number >= 1"),
+        (["--batch-size", "x"], "--batch-size: 'x' is no whole number"),
+        (["--lr", "inf"], "--lr: must be above 0 and finite"),
+        (["--seed", "-1"], "--seed: '-1' is no whole number >= 0"),
+        (["--task", "mod8"], "invalid choice: 'mod8'"),
+    ],
+)
+def test_impossible_warmups_are_one_line(tmp_path, capsys, words, message):
+    assert main(["--out", str(tmp_path / "m"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "m").exists()
 
 
 # ---- files
@@ -178,16 +318,16 @@ def test_jsonl_as_others_write_it(tmp_path):
 def test_a_malformed_line_is_named(tmp_path, line, message):
     file = tmp_path / "p.jsonl"
     file.write_text('{"problem": "1+1=", "answer": 2}\n' + line + "\n")
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_jsonl(file)
     assert f"{file}:2: " in str(error.value)
 
 
 def test_files_that_hold_nothing_are_named(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         load_jsonl(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(DataError, match="holds no problems"):
+    with pytest.raises(UserError, match="holds no problems"):
         load_jsonl(tmp_path / "empty.jsonl")
 
 
@@ -200,7 +340,7 @@ def test_exactly_one_bos(tokenizer):
 
 
 def test_a_chat_template_is_used_once(tokenizer):
-    with pytest.raises(DataError, match="no chat template"):
+    with pytest.raises(UserError, match="no chat template"):
         prompt_ids(tokenizer, "chat", Problem("1+1=", "2"))
     chatty = load_tokenizer(ROOT / "base")
     chatty.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}="
@@ -208,21 +348,35 @@ def test_a_chat_template_is_used_once(tokenizer):
 
 
 def test_a_character_outside_the_vocabulary_is_an_error(tokenizer):
-    with pytest.raises(DataError, match="cannot encode '2x='"):
+    with pytest.raises(UserError, match="cannot encode '2x='"):
         prompt_ids(tokenizer, "{problem}", Problem("2x=", "2"))
+
+
+def test_an_unknown_character_is_named_with_the_alphabet_and_where_it_stands(tmp_path, tokenizer):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"problem": "1+1=", "answer": 2}\n{"problem": "7 mod 2=", "answer": 1}\n')
+    with pytest.raises(UserError) as error:
+        for problem in load_jsonl(file):
+            prompt_ids(tokenizer, "<bos>{problem}", problem)
+    assert str(error.value).startswith(f"{file}:2: ")
+    assert f"knows {ALPHABET} and not ' mod'" in str(error.value)
+    [problem] = task_problems("arithmetic", 1, np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"^task 'arithmetic': .* and not 'Q'"):
+        prompt_ids(tokenizer, "Q{problem}", problem)
 
 
 def test_the_shipped_tokenizer_is_the_one_that_warmup_builds(tokenizer):
     built = build_tokenizer()
     assert built.get_vocab() == tokenizer.get_vocab() and len(built) == 19
     text = "0123456789+-*=,#"
+    assert text == ALPHABET
     assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
     assert tokenizer.encode(text) == built.encode(text)
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"broken": 1}))
-    with pytest.raises(DataError, match="its tokenizer cannot be loaded"):
+    with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
         load_tokenizer(tmp_path)
 
 
@@ -246,12 +400,21 @@ def test_plain_sums_are_right_and_kept_apart(tmp_path, capsys):
         (["--pool", "9999"], "there are only"),
         (["--seed", "-1"], "error: "),
         (["--pool", "-5"], "error: "),
+        (["--heldout", "0"], "'0' is no whole number >= 1"),
+        (["--largest", "1000"], "may be 999, not 1000"),
     ],
 )
 def test_impossible_sums_are_one_line(tmp_path, capsys, words, message):
     assert data.main([str(tmp_path / "sums"), *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not (tmp_path / "sums").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert data.main([str(tmp_path / "taken")]) == 2
+    error = capsys.readouterr().err
+    assert "sums.jsonl: cannot be written" in error and error.count("\n") == 1
 
 
 def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):

@@ -96,3 +96,17 @@ def test_a_decoder_is_of_the_weights_that_it_was_made_of(tiny):
             parameter.mul_(1.1)
         after = Decoder(tiny, cache, 1, 2)(torch.tensor([3]))
     assert not torch.allclose(before, after)
+
+
+@torch.no_grad()
+def test_without_rotation_both_are_without_it(tiny, monkeypatch):
+    """What model.py suggests to try: in `Transformer.rotary` one change serves both."""
+    rows = tokens(3)
+    rows[:, :LENGTH] = rows[0, :LENGTH]
+    rotated = tiny(rows)[:, LENGTH:]
+    monkeypatch.setattr(tiny, "frequencies", 0 * tiny.frequencies)
+    tiny.rotary_table = None
+    still = tiny(rows)[:, LENGTH:]
+    assert not torch.allclose(still, rotated, atol=0.1)
+    logits = stepped(tiny, rows[:1, :LENGTH], rows[:, LENGTH:])
+    torch.testing.assert_close(logits, still, atol=1e-4, rtol=0)

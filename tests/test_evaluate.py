@@ -103,7 +103,7 @@ def test_a_trained_checkpoint_is_better_on_what_it_learned(tmp_path, capsys):
         (["--temperature", "0"], "rollout.temperature: must be above 0"),
         (["--template", "x"], "data.template: must hold {problem}"),
         (["--system", "x"], "data.system: only the template 'chat'"),
-        (["--device", "abacus"], "device: 'abacus' is not to be had here"),
+        (["--device", "abacus"], "device: this machine has no 'abacus'"),
     ],
 )
 def test_bad_arguments_are_one_line_and_leave_nothing(tmp_path, capsys, words, message):
@@ -119,7 +119,7 @@ def test_a_record_of_something_else_is_not_touched(tmp_path, capsys):
     assert main(arguments(out)) == 0
     content = out.read_bytes()
     for words, message in (
-        (["--k", "2"], "of other settings"),
+        (["--k", "2"], "with other settings"),
         (["--n", "3"], "of other problems"),
     ):
         assert main(arguments(out, *words)) == 2
@@ -134,7 +134,7 @@ def test_a_model_that_was_trained_further_is_another(tmp_path, capsys, monkeypat
     assert main(arguments(out)) == 0
     monkeypatch.setattr(evaluate, "digest", lambda folder: "of other weights")
     assert main(arguments(out)) == 2
-    assert "of other settings" in capsys.readouterr().err
+    assert "with other settings" in capsys.readouterr().err
 
 
 def test_the_digest_is_that_of_the_weights(tmp_path):
@@ -147,7 +147,5 @@ def test_the_digest_is_that_of_the_weights(tmp_path):
 
 def test_benchmarks_have_names(tmp_path):
     (tmp_path / "gsm8k_test.jsonl").write_text('{"question": "q", "answer": "so\\n#### 5"}\n')
-    args = evaluate.read_arguments(
-        ["--model", "m", "--data", "gsm8k", "--benchmarks", str(tmp_path)]
-    )
-    assert [p.answer for p in evaluate.read_problems(args)] == ["5"]
+    problems = evaluate.problems_named("gsm8k", str(tmp_path), n=0, seed=0)
+    assert [p.answer for p in problems] == ["5"]

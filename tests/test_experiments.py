@@ -4,19 +4,26 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_carries
 
 sys.path.append(str(ROOT / "experiments"))
 
 import compare
 import few_instances
+import format_or_arithmetic
 import noise_scale
+import plots
+import replay
+import runs
 
-from data import Problem
+from data import HELDOUT_SUMS, Problem, is_heldout, load_jsonl
+from plumbing.config import read_config, selectors
+from policy import Policy
 
 
 def record(arm="dopr", rate=1e-4, seed=0, task="small", costs=((64, 0.5), (128, 0.92)), **more):
@@ -38,8 +45,8 @@ NEVER = ((64, 0.5), (6400, 0.8))
 
 def test_the_cost_is_that_of_the_first_evaluation_at_the_level():
     run = record(costs=((64, 0.5), (128, 0.92), (192, 0.7), (256, 0.95)))
-    assert compare.cost_to(run, 0.9) == 128 and compare.cost_to(run, 0.9, column=1) == 2560
-    assert compare.cost_to(run, 0.96) == np.inf
+    assert runs.cost_to(run, 0.9) == 128 and runs.cost_to(run, 0.9, column=1) == 2560
+    assert runs.cost_to(run, 0.96) == np.inf
     assert compare.accuracy_at(run, 0, 200) == 0.7 and compare.accuracy_at(run, 2, 8) == 0.92
 
 
@@ -48,8 +55,8 @@ def test_a_run_that_never_arrives_counts_with_its_end():
     assert compare.cost_cell([there, there], 0.9) == "128 [128, 128]"
     assert compare.cost_cell([never], 0.9) == "never"
     assert compare.cost_cell([there, never], 0.9).startswith("> 3,264 [128, 6,400] (1 of 2)")
-    assert compare.mean_cost([there, never]) == (128 + 6400) / 2
-    assert compare.budget_of("small", "full_batch") == 2 * compare.budget_of("small", "dopr")
+    assert runs.mean_cost([there, never]) == (128 + 6400) / 2
+    assert runs.budget_of("small", "full_batch") == 2 * runs.budget_of("small", "dopr")
 
 
 def test_the_best_rate_is_picked_on_the_tuning_seeds_alone():
@@ -61,9 +68,9 @@ def test_the_best_rate_is_picked_on_the_tuning_seeds_alone():
         record(rate=4e-4, seed=0, costs=quick),  # of the table
         record("random_one", rate=4e-4, seed=0),  # never tuned
     ]
-    assert compare.best_rates(records) == {"dopr": 1e-4}
+    assert runs.best_rates(records) == {"dopr": 1e-4}
     equal = [record(rate=rate, seed=100) for rate in (4e-4, 2e-4)]
-    assert compare.best_rates(equal) == {"dopr": 2e-4}  # the smaller one
+    assert runs.best_rates(equal) == {"dopr": 2e-4}  # the smaller one
 
 
 def test_a_ratio_to_an_arm_that_does_not_arrive_is_a_bound():
@@ -125,12 +132,98 @@ def test_a_pool_begins_the_larger_one():
     assert large[:5] == small and len({p.text for p in large}) == 9
 
 
+# ---- the runs themselves, short ones
+
+
+def test_a_run_of_the_comparison_leaves_a_whole_record(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    more = {"max_rollouts": 128, "data.heldout_size": 20}
+    got = compare.run("small", "dopr", 1e-4, 0, more)
+    assert {**got, "curve": 0, "picked": 0, "seconds": 0, "informative": 0} == {
+        "task": "small", "arm": "dopr", "rate": 1e-4, "seed": 0, "set": more,
+        "curve": 0, "picked": 0, "seconds": 0, "informative": 0, "groups": 16,
+    }  # fmt: skip
+    assert [point[runs.ROLLOUTS] for point in got["curve"]] == [0, 64, 128]
+    assert got["curve"][-1][runs.UPDATES] == got["informative"]
+    assert [sum(kinds.values()) for kinds in got["picked"]] == [8, 8]
+    assert {kind for kinds in got["picked"] for kind in kinds} <= {"plain", "carry", "product"}
+
+
+def test_a_run_on_few_problems_leaves_a_whole_record(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(few_instances.TASKS, "small", replace(runs.TASKS["small"], rollouts=80))
+    got = few_instances.run("small", 2, 0)
+    assert (got["N"], got["seed"], got["groups"], len(got["curve"])) == (2, 0, 10, 1)
+    assert got["bound"] is None and got["curve"][0][0] == got["informative"] > 0
+
+
+def test_a_run_that_cannot_go_on_says_why(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(runs.UserError, match="a run ended early: max_rollouts: one step costs 8"):
+        runs.train_once("small.json", {"max_rollouts": 4})
+
+
+def test_the_noise_scale_of_the_base_model(tmp_path):
+    policy = Policy(read_config(ROOT / "small.json", [f"model={ROOT / 'base'}"]))
+    pool = load_jsonl(write_carries(tmp_path / "carries.jsonl"))
+    found = noise_scale.measure(policy, pool, n=10, G=8, M=16)
+    assert found["groups"] == 10 >= found["informative"] >= 2 and found["trace"] > 0
+
+
+# ---- replay
+
+
+def test_an_oracle_picks_what_varies_and_informative_learns_to():
+    """A problem in sixteen varies: at random its share is 1/16, and an oracle mostly has one."""
+    history = [np.full(20, 0.5 if i % 16 == 0 else float(i % 2)) for i in range(replay.POOL)]
+    share = {
+        kind: replay.replay(history, selectors.SELECTORS.get(kind), {}, seed=0)
+        for kind in ("random_one", "informative", "oracle")
+    }
+    assert share["random_one"] < 0.1 and share["oracle"] > 0.5
+    assert 0.9 * share["oracle"] < share["informative"] <= share["oracle"] + 0.02
+
+
+# ---- format or arithmetic
+
+
+def test_the_sums_asked_are_held_out_and_of_their_size():
+    for size, fits in format_or_arithmetic.SIZES.items():
+        problems = format_or_arithmetic.sums(fits, 40)
+        pairs = [tuple(map(int, p.text.rstrip("=").split("+"))) for p in problems]
+        assert len(set(pairs)) == len(pairs) and all(fits(a, b) for a, b in pairs)
+        assert all(is_heldout(a, "+", b, HELDOUT_SUMS) for a, b in pairs)
+        assert len(problems) == (31 if size == "one digit" else 40)
+
+
+def test_the_base_model_adds_when_it_is_asked():
+    policy = Policy(read_config(ROOT / "small.json", [f"model={ROOT / 'base'}"]))
+    problems = [Problem("12+34=", "46"), Problem("12+34=", "47")]
+    assert format_or_arithmetic.accuracy(policy, problems, "asked") == 0.5
+
+
+# ---- figures
+
+
+def test_the_figures_of_a_comparison_and_of_few_problems(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    found = [record(arm, seed=seed) for arm in runs.MAIN for seed in (0, 1, 100)]
+    few = {"N": 2, "seed": 0, "before": 0.2, "curve": [[7, 0.5]], "bound": None}
+    for name, records in (("compare-mine", found), ("few-mine", [few, {**few, "bound": 3.7}])):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(r) + "\n" for r in records))
+        assert plots.main([str(file), "--out", str(tmp_path / "docs")]) == 0
+    drawn = {path.name for path in (tmp_path / "docs").iterdir()}
+    assert drawn == {"compare-mine.png", "choices-mine.png", "few-mine.png"}
+    assert len(capsys.readouterr().out.split()) == 3
+
+
 # ---- the end of a grid
 
 
 def test_an_order_to_end_leaves_no_worker_behind():
     code = (
-        "import os, signal, threading, time; from compare import in_processes;"
+        "import os, signal, threading, time; from runs import in_processes;"
         "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start();"
         "list(in_processes(time.sleep, [(300,)], 1))"
     )
@@ -160,12 +253,6 @@ WRONG = [
     ("noise_scale.py --models {tmp}/nowhere --groups 2", "nowhere"),
     ("noise_scale.py --beside {tmp}", "noise-small.json"),
     ("noise_scale.py --out {tmp}/nowhere/noise.json", "not a file in a folder"),
-    ("bench.py --groups 1", "no whole number >= 2"),
-    ("bench.py --device nowhere", "device: 'nowhere'"),
-    ("bench.py --out {tmp}/nowhere/bench.json", "not a file in a folder"),
-    ("plot_bench.py {tmp}/none.json {tmp}/none.json {tmp}/bench.png", "none.json: not written by"),
-    ("plot_bench.py {tmp}/few.json {tmp}/few.json {tmp}/bench.png", "few.json: not written by"),
-    ("plot_bench.py {growth} {growth} {tmp}/bench.png", "that of bench.py --growth second"),
     ("plots.py {tmp}", "cannot be read"),
     ("plots.py {tmp}/none.jsonl", "no finished runs"),
     ("plots.py {tmp}/tuning.jsonl --out {tmp}/docs", "no runs at 0.0001"),
@@ -181,14 +268,10 @@ def test_what_cannot_be_done_ends_in_one_line(tmp_path, monkeypatch, capsys, com
     (tmp_path / "tuning.jsonl").write_text(tuning + "\n")
     (tmp_path / "torn.jsonl").write_text(tuning + "\n" + tuning[:50])
     (tmp_path / "few.json").write_text(json.dumps({"1+1=": [0.5] * 9}))
-    growth = ROOT / "experiments" / "results" / "bench-growth.json"
-    script, *arguments = command.format(tmp=tmp_path, growth=growth).split()
+    script, *arguments = command.format(tmp=tmp_path).split()
     if script.startswith("plot"):
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as ended:
-        importlib.import_module(script.removesuffix(".py")).main()
-    lines = [line for line in capsys.readouterr().err.splitlines() if line[:1] not in "u "]
-    assert ended.value.code == 2 and len(lines) == 1
-    assert "error: " in lines[0] and message in lines[0]
+    assert importlib.import_module(script.removesuffix(".py")).main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import random_model
 
-import memory
-from config import RolloutConfig, UpdateConfig
+from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
+from plumbing import memory
+from plumbing.config import Config, RolloutConfig, UpdateConfig
 from rollout import generate
-from train import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
 
 G, L = 4, 6
 LENGTHS = [6, 3, 1, 5]
@@ -91,6 +91,15 @@ def test_which_side_is_clipped(ratio, advantage, moves):
     loss.backward()
     assert (logp.grad.item() != 0) == moves
     assert stats["clip_fraction"] == (0.0 if moves else 1.0)
+
+
+@pytest.mark.parametrize("d", [3e-4, 1e-2, 1.0])
+def test_k3_of_a_small_difference_is_not_rounded_away(d):
+    """exp(d) - d - 1 is 0 in float32 at d = 3e-4; d^2 / 2 + d^3 / 6 + ... is not."""
+    zeros, one = torch.zeros(1, 1), torch.ones(1, 1)
+    _, stats = grpo_loss(zeros, zeros, torch.ones(1), one, kl_coef=1.0, ref_logp=d * one)
+    exact = sum(d**n / math.factorial(n) for n in range(2, 20))
+    assert stats["kl"] == pytest.approx(exact, rel=2e-3)
 
 
 def test_what_stands_outside_the_mask_does_not_matter():
@@ -186,15 +195,20 @@ def test_computing_the_prompt_once_is_exact(family, length):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-4, rtol=1e-4)
 
 
+def config(**update):
+    """That of the group above, with keys of the update changed."""
+    rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
+    return Config(rollout=rollout, update=UpdateConfig(**update))
+
+
 def gradients(group, advantages, other=None, **changes):
     """The gradient that an update applies, seen through SGD's first step."""
     model = random_model()
     before = [p.detach().clone() for p in model.parameters()]
     groups = [group] if other is None else [group, other]
     A = [torch.tensor(advantages)] * len(groups)
-    cfg = UpdateConfig(grad_clip=1e9, **changes)
-    rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
-    update_policy(model, None, torch.optim.SGD(model.parameters(), lr=1.0), groups, A, cfg, rollout)
+    cfg = config(grad_clip=1e9, **changes)
+    update_policy(model, torch.optim.SGD(model.parameters(), lr=1.0), groups, A, cfg)
     return [b - p.detach() for b, p in zip(before, model.parameters(), strict=True)]
 
 
@@ -228,8 +242,7 @@ def test_an_update_moves_probability_towards_what_was_rewarded(tiny, group):
     A = [1.0 if g == 0 else -1 / 7 for g in range(8)]
     before = (token_logprobs(tiny, group.tokens, 3, 0.7) * group.mask).sum(1)[0].item()
     optimizer = torch.optim.SGD(tiny.parameters(), lr=1e-3)
-    rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
-    update_policy(tiny, None, optimizer, [group], [torch.tensor(A)], UpdateConfig(), rollout)
+    update_policy(tiny, optimizer, [group], [torch.tensor(A)], config())
     assert (token_logprobs(tiny, group.tokens, 3, 0.7) * group.mask).sum(1)[0].item() > before
 
 
@@ -238,8 +251,7 @@ def test_the_kl_term_pulls_back_to_the_reference(tiny, group):
     for kl_coef in (0.0, 0.5):
         model, reference = random_model(), random_model()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
-        cfg = UpdateConfig(kl_coef=kl_coef or 1e-12, updates_per_group=15)
-        rollout = RolloutConfig(max_new_tokens=10, temperature=0.7)
+        cfg = config(kl_coef=kl_coef or 1e-12, updates_per_group=15)
         A = [torch.tensor(ROW_ADVANTAGES)]
-        stats.append(update_policy(model, reference, optimizer, [group], A, cfg, rollout)["kl"])
+        stats.append(update_policy(model, optimizer, [group], A, cfg, reference)["kl"])
     assert 0 < stats[1] < stats[0]

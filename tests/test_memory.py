@@ -4,16 +4,17 @@ import pytest
 import torch
 from conftest import random_model
 
-import memory
-from config import Config, RolloutConfig, UpdateConfig, build
-from record import OffloadedAdamW
+from grpo import token_logprobs, update_policy
+from plumbing import memory
+from plumbing.config import Config, build
+from plumbing.memory import OffloadedAdamW
 from rollout import generate
-from train import token_logprobs, update_policy
 
 SHAPE = {
     "hidden_size": 128, "intermediate_size": 352, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32,
 }  # fmt: skip
+TEN_TOKENS = build(Config, {"rollout": {"max_new_tokens": 10}})
 
 
 def kept(family, low, layers, length, recompute=False):
@@ -75,6 +76,19 @@ def test_the_parts_of_the_prediction_by_hand():
     )
 
 
+def test_one_position_of_all_rows_is_the_least_that_the_loss_computes(monkeypatch):
+    """Where it has more than LOGITS_AT_ONCE entries, the prediction must say so."""
+    model = random_model(**SHAPE).config
+    cfg = build(Config, {"eval_batch": 1, "rollout": {"group_size": 2, "max_new_tokens": 5}})
+    found = {}
+    for limit in (1, 2 * 23, 3 * 2 * 23, 2**24):
+        monkeypatch.setattr(memory, "LOGITS_AT_ONCE", limit)
+        found[limit] = memory.predict(model, 1_000_000, cfg, 3)["activations"]
+    assert found[1] == found[2 * 23]
+    assert found[3 * 2 * 23] - found[2 * 23] == 4 * 4 * 2 * 2 * 23  # two positions more
+    assert found[2**24] - found[2 * 23] == 4 * 4 * 4 * 2 * 23  # all five
+
+
 @pytest.fixture
 def group(tiny):
     return generate(
@@ -90,9 +104,7 @@ def updated(group, optimizer_class=torch.optim.AdamW, n=3, **switches):
     optimizer = optimizer_class(model.parameters(), lr=1e-3, fused=True)
     A = [torch.tensor([1.0, -0.5, 0.3, 0.0, -1.0, 2.0, -1.5, -0.3])]
     for _ in range(n):
-        update_policy(
-            model, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
-        )
+        update_policy(model, optimizer, [group], A, TEN_TOKENS)
     return model.state_dict()
 
 
@@ -107,9 +119,7 @@ def test_saving_memory_changes_no_bit(group, switches):
 def test_gradients_are_let_go_after_the_update(tiny, group):
     optimizer = torch.optim.SGD(tiny.parameters(), lr=1e-3)
     A = [torch.tensor([1.0, -1.0] * 4)]
-    update_policy(
-        tiny, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
-    )
+    update_policy(tiny, optimizer, [group], A, TEN_TOKENS)
     assert all(parameter.grad is None for parameter in tiny.parameters())
 
 
@@ -124,9 +134,7 @@ def test_low_precision_keeps_the_weights_and_small_updates(group):
     assert 1e-4 < (low - exact).abs().max() < 1.0
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, weight_decay=0.0)
     A = [torch.tensor([1.0, -1.0] * 4)]
-    update_policy(
-        model, None, optimizer, [group], A, UpdateConfig(), RolloutConfig(max_new_tokens=10)
-    )
+    update_policy(model, optimizer, [group], A, TEN_TOKENS)
     for name, weight in model.state_dict().items():
         assert weight.dtype == torch.float32
         moved = (weight - before[name]).abs()

@@ -1,6 +1,8 @@
 """model.py against transformers, its cache against itself, and checkpoints that are not whole."""
 
+import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 import rollout
-from model import CheckpointError, KVCache, load
+from model import KVCache, load
+from plumbing.command import UserError
+from plumbing.weights import digest, stop_ids
 
 SHAPE = dict(
     vocab_size=53, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
@@ -184,13 +188,13 @@ def edit_weights(folder, change):
 )
 def test_what_is_wrong_with_a_checkpoint_is_named(folder, damage, message):
     damage(folder)
-    with pytest.raises(CheckpointError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         load(folder)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_folder_is_named():
-    with pytest.raises(CheckpointError, match="nowhere: no such model folder"):
+    with pytest.raises(UserError, match="nowhere: no such model folder"):
         load("nowhere")
 
 
@@ -214,3 +218,38 @@ def test_a_tied_head_has_one_weight_and_an_untied_two():
     with torch.no_grad():
         untied.lm_head.weight.mul_(2)
     torch.testing.assert_close(untied(tokens), 2 * before)
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "tokenizer", "expected"),
+    [
+        ([4, 2], 3, 1, [4, 2]),
+        (7, 3, 1, [7]),
+        (None, 3, 1, [3]),
+        ([], [3, 5], 1, [3, 5]),
+        (["</s>"], None, 1, [1]),
+        ("no such file", 3, 1, [3]),
+    ],
+)
+def test_who_names_the_stop_tokens(folder, generation, config, tokenizer, expected):
+    """The generation config, else `config.json`, else the tokenizer."""
+    edit_config(folder, eos_token_id=config)
+    if generation != "no such file":
+        text = json.dumps({"eos_token_id": generation})
+        (folder / "generation_config.json").write_text(text)
+    assert stop_ids(folder, SimpleNamespace(eos_token_id=tokenizer)) == expected
+
+
+def test_a_checkpoint_without_stop_tokens_is_named(folder):
+    with pytest.raises(UserError, match="names no stop token"):
+        stop_ids(folder, SimpleNamespace(eos_token_id=None))
+
+
+def test_the_digest_of_a_folder_is_what_sha256sum_prints(folder, tmp_path):
+    weights = (folder / "model.safetensors").read_bytes()
+    whole = f"{hashlib.sha256(weights).hexdigest()}  model.safetensors\n"
+    assert digest(folder) == whole
+    edit_config(folder, a_note="another config, the same weights")
+    assert digest(folder) == whole
+    edit_weights(folder, lambda w: w["model.norm.weight"].mul_(1.001))
+    assert digest(folder) != whole

@@ -12,8 +12,8 @@ import torch
 from conftest import ROOT, write_carries
 from safetensors.torch import load_file
 
-import parallel
 import train
+from plumbing import parallel
 from rollout import generate, join
 
 SETS = [
@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setattr(train.curve, "draw", lambda out: "not drawn")
+        patch.setattr(train.report, "draw", lambda out: "not drawn")
         assert train.main(words("one")) == 0
         assert train.main(words("one, then shards", "steps=5")) == 0
     shutil.copytree(folder / "one", folder / "damaged")

@@ -16,10 +16,12 @@ import torch
 from conftest import ROOT, write_carries
 from safetensors.torch import load_file
 
-import checkpoint
+import grpo
+import report
 import train
 from decode import Decoder
-from model import CheckpointError
+from plumbing import checkpoint
+from plumbing.command import UserError
 
 SMALL = ["steps=8", "eval_every=16", "checkpoint_every=3", "data.heldout_size=6"]
 SMALL += [
@@ -33,7 +35,7 @@ SMALL += [
 @pytest.fixture(autouse=True)
 def from_the_project_folder(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(train.curve, "draw", lambda out: "not drawn: takes longer than the run")
+    monkeypatch.setattr(report, "draw", lambda out: "not drawn: takes longer than the run")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,14 +81,14 @@ def uninterrupted(tmp_path_factory, carries):
 # Where a process can die: the n-th call of one of these is its last.
 MOMENTS = {
     "in a rollout": (Decoder, "__call__", 150),
-    "in a loss": (train, "grpo_loss", 3),
+    "in a loss": (grpo, "grpo_loss", 3),
     "in the backward pass": (torch.Tensor, "backward", 3),
     "in an update": (torch.optim.AdamW, "step", 3),
     "before tensors are written": (checkpoint, "save_file", 4),
     "while a file goes to the disk": (checkpoint, "_to_disk", 20),
     "between the renames": (Path, "rename", 8),
     "while an old checkpoint is removed": (checkpoint.shutil, "rmtree", 5),
-    "while the record is written": (train.Log, "write", 7),
+    "while the record is written": (train.Record, "write", 7),
 }
 
 
@@ -203,9 +205,7 @@ def test_other_values_are_refused_and_both_are_shown(tmp_path, uninterrupted, ca
 def test_other_problems_or_another_start_are_refused(tmp_path, uninterrupted, capsys, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)
-    monkeypatch.setitem(
-        train.fingerprints.__globals__, "fingerprints", lambda *_: {"the problems": 1}
-    )
+    monkeypatch.setattr(train.setup, "fingerprints", lambda *_: {"the problems": 1})
     assert start(out, resume=["--resume"]) == 2
     assert "the problems changed since the run began" in capsys.readouterr().err
 
@@ -237,7 +237,7 @@ def test_a_flipped_byte_anywhere_is_noticed(tmp_path, uninterrupted, name):
         damaged = bytearray(content)
         damaged[place] ^= 1 << rng.randrange(8)
         file.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"damaged; --resume previous"):
+        with pytest.raises(UserError, match=r"damaged; --resume previous"):
             checkpoint.load(run)
     file.write_bytes(content)
     checkpoint.load(run)
@@ -280,7 +280,8 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_resuming_works(tmp_path, uni
     """A limit on the size of a file stands for a full disk: writing tensors fails in a process."""
     out = tmp_path / "run"
     script = (
-        "import resource, sys, checkpoint, train\n"
+        "import resource, sys, train\n"
+        "from plumbing import checkpoint\n"
         "genuine, saved = checkpoint.save, []\n"
         "def save(*arguments):\n"
         "    if len(saved) == 2:\n"
@@ -328,14 +329,14 @@ def test_a_second_process_is_refused(tmp_path, uninterrupted, capsys):
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_kept(tmp_path, monkeypatch):
-    out, genuine, calls = tmp_path / "run", train.grpo_loss, []
+    out, genuine, calls = tmp_path / "run", grpo.grpo_loss, []
 
     def sometimes_nan(*args, **kwargs):
         loss, stats = genuine(*args, **kwargs)
         calls.append(1)
         return (loss * float("nan") if len(calls) == 2 else loss), stats
 
-    monkeypatch.setattr(train, "grpo_loss", sometimes_nan)
+    monkeypatch.setattr(grpo, "grpo_loss", sometimes_nan)
     assert start(out) == 0
     skipped = [json.loads(line) for line in (out / "nonfinite.jsonl").read_text().splitlines()]
     assert len(skipped) == 1 and len(skipped[0]["responses"]) == 4
@@ -346,13 +347,13 @@ def test_a_step_that_is_not_finite_is_skipped_and_kept(tmp_path, monkeypatch):
 
 
 def test_five_in_a_row_stop_and_the_checkpoint_is_whole(tmp_path, monkeypatch, capsys):
-    out, genuine = tmp_path / "run", train.grpo_loss
+    out, genuine = tmp_path / "run", grpo.grpo_loss
 
     def always_nan(*args, **kwargs):
         loss, stats = genuine(*args, **kwargs)
         return loss * float("nan"), stats
 
-    monkeypatch.setattr(train, "grpo_loss", always_nan)
+    monkeypatch.setattr(grpo, "grpo_loss", always_nan)
     assert start(out, "steps=100", "max_rollouts=0") == 1
     error = capsys.readouterr().err
     assert "error: 5 updates in a row were not finite" in error and "Traceback" not in error

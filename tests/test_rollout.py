@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import random_model
 
-from rollout import _Sampler, generate, generate_batch
+from rollout import Sampler, generate, generate_batch
 
 PROMPT = [3, 7, 1, 9]
 
@@ -43,7 +43,7 @@ def test_frequencies_are_those_of_the_softmax(temperature, top_k, top_p):
     """Chi-square over 20,000 draws at the 1e-4 level; a token outside the cut is never drawn."""
     draws = 20_000
     logits = torch.randn(12, generator=seeded(7))
-    pick = _Sampler(draws, 1, temperature, top_k, top_p, seeded(8))
+    pick = Sampler(draws, 1, temperature, top_k, top_p, generator=seeded(8))
     tokens, _ = pick(logits.expand(draws, -1), torch.arange(draws), 0)
     counts = tokens.bincount(minlength=12).double()
     expected = draws * truncated_softmax(logits, temperature, top_k, top_p).double()

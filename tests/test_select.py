@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from config import selectors
-from data import MIX
+from data import TASKS
+from plumbing.config import selectors
 
 ARMS = selectors.SELECTORS
 DoPR = selectors.OneShotSelector
@@ -56,17 +56,31 @@ def test_the_entropy_gate():
 
 def test_ties_are_broken_at_random_and_the_best_wins():
     s = DoPR(10)
-    assert {s.choose(range(10)) for _ in range(200)} == set(range(10))
+    assert {s.choose(range(10))[0] for _ in range(200)} == set(range(10))
     for i in range(10):
         s.update(i, [1, 1] if i != 6 else [0, 1])
-    assert s.choose(range(10)) == 6
-    assert s.choose([7, 8, 9, 6]) == 6  # an index in the pool, not a place among the candidates
+    assert s.choose(range(10)) == [6]
+    assert s.choose([7, 8, 9, 6]) == [6]  # an index in the pool, not a place among the candidates
 
 
 @pytest.mark.parametrize("rewards", [[math.nan, 1], [math.inf], []])
 def test_rewards_that_are_no_numbers_are_refused(rewards):
     with pytest.raises(ValueError, match="problem 2"):
         DoPR(3).update(2, rewards)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_rewards_that_are_no_verdicts_are_learned_from_or_refused(arm):
+    """A Beta posterior cannot count -0.4 of a success: it would become a "probability" of -2.45."""
+    graded, shaped = ARMS[arm](3), ARMS[arm](3)
+    graded.update(0, [0.25, 0.75, 1.0, 0.0])
+    assert np.isfinite(graded.scores([0, 1])).all()
+    if arm in ("informative", "thompson"):
+        with pytest.raises(ValueError, match="give it verdicts from 0 to 1"):
+            shaped.update(0, [-0.4] * 8)
+    else:
+        shaped.update(0, [-0.4] * 8)
+        assert np.isfinite(shaped.scores([0, 1])).all()
 
 
 def test_a_score_that_is_no_number_wins_nothing():
@@ -94,7 +108,7 @@ def test_state_goes_through_json_and_on_exactly(arm):
             candidates = rng.choice(20, 6, replace=False)
             chosen = selector.choose(candidates)
             picks.append(chosen)
-            for i in np.atleast_1d(chosen):
+            for i in chosen:
                 selector.update(i, rng.integers(0, 2, 4), rng.random())
         return picks
 
@@ -114,7 +128,7 @@ def test_every_arm_has_the_same_methods_and_changes_nothing_when_asked(arm):
         scores = s.scores([4, 7, 9])
         assert scores.shape == (3,) and np.array_equal(scores, s.scores([4, 7, 9]))
         chosen = s.choose([4, 7, 9])
-        assert chosen == [4, 7, 9] if arm == "full_batch" else chosen in (4, 7, 9)
+        assert chosen == [4, 7, 9] if arm == "full_batch" else chosen in ([4], [7], [9])
         s.update(7, [step % 2, 1])
 
 
@@ -127,17 +141,17 @@ def test_the_baselines_differ_from_dopr_in_one_thing():
     assert dopr.scores(everyone) == pytest.approx(
         volatility.scores(everyone) + ucb.scores(everyone)
     )
-    assert ucb.choose([0, 1, 2]) == 2
+    assert ucb.choose([0, 1, 2]) == [2]
 
 
 def test_random_one_is_uniform_and_fixed_one_is_fixed():
     random_one = ARMS["random_one"](8)
     for _ in range(5):
         random_one.update(0, [0, 1])
-    counts = np.bincount([random_one.choose(range(8)) for _ in range(4000)])
+    counts = np.bincount([random_one.choose(range(8))[0] for _ in range(4000)])
     assert ((counts - 500) ** 2 / 500).sum() < 30  # chi-square, 7 degrees, level 1e-4
     fixed = ARMS["fixed_one"](8)
-    assert len({fixed.choose(c) for c in ([1, 2], [3, 4], [5, 6], [0, 7])}) == 1
+    assert len({fixed.choose(c)[0] for c in ([1, 2], [3, 4], [5, 6], [0, 7])}) == 1
 
 
 def test_thompson_prefers_what_is_uncertain_over_what_is_known():
@@ -145,19 +159,19 @@ def test_thompson_prefers_what_is_uncertain_over_what_is_known():
     for _ in range(200):
         s.update(0, [1, 1, 1, 1])
         s.update(1, [0, 1, 0, 1])
-    assert s.choose([0, 1]) == 1
+    assert s.choose([0, 1]) == [1]
 
 
 def test_dopr_finds_the_informative_problems():
     """In the default pool, the tenth that teaches gets over half of the picks in the long run."""
     rng = np.random.default_rng(0)
     kinds = rng.permutation(
-        [k for k, share in MIX["arithmetic"].items() for _ in range(round(80 * share))]
+        [k for k, share in TASKS["arithmetic"].pool.items() for _ in range(round(80 * share))]
     )
     rate = {"plain": 1.0, "carry": 0.4, "product": 0.0}
     s, picks = DoPR(80, entropy="none"), []
     for _ in range(400):
-        i = s.choose(rng.choice(80, 16, replace=False))
+        (i,) = s.choose(rng.choice(80, 16, replace=False))
         s.update(i, rng.random(8) < rate[kinds[i]])
         picks.append(kinds[i])
     assert np.mean([kind == "carry" for kind in picks[200:]]) > 0.5
@@ -199,13 +213,13 @@ def test_spawned_processes_work_from_the_project_folder(tmp_path):
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import multiprocessing\n"
-        "from config import selectors\n"
+        "from plumbing.config import selectors\n"
         "if __name__ == '__main__':\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
         "        print(pool.apply(selectors.OneShotSelector(4).choose, ([2],)))\n"
     )
     result = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.strip() == "2", result.stderr
+    assert result.stdout.strip() == "[2]", result.stderr
 
 
 def test_selectors_pickle():
@@ -233,4 +247,4 @@ def test_what_was_seen_to_vary_is_preferred_to_the_unseen():
     s = ARMS["informative"](3, bonus=0.0)
     s.update(0, [1, 0] * 4)
     s.update(1, [1] * 8)
-    assert s.choose([0, 1, 2]) == 0 and s.choose([1, 2]) == 2
+    assert s.choose([0, 1, 2]) == [0] and s.choose([1, 2]) == [2]

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import data
+import report
 import train
-from config import Config, ConfigError, all_keys, build, read_config, selectors
 from model import load
+from plumbing.command import UserError
+from plumbing.config import Config, all_keys, build, read_config, selectors
 from rollout import generate
 from verifier import verify
 
@@ -52,7 +54,7 @@ def finished(tmp_path_factory):
 def test_what_is_no_run_is_not_drawn(tmp_path, capsys, line):
     (tmp_path / "metrics.jsonl").write_text(line)
     (tmp_path / "summary.json").write_text('{"accuracy_before": 0.2}')
-    assert train.curve.main([str(tmp_path)]) == 2
+    assert report.main([str(tmp_path)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and "not the folder of a finished run" in said[0]
 
@@ -67,12 +69,15 @@ def test_what_a_run_leaves_behind(finished):
     assert build(Config, json.loads((finished / "config.json").read_text())).steps == 6
     for step, line in enumerate(lines(finished), start=1):
         assert line["step"] == step and line["rollouts"] == 8 * step
-        assert line["chosen"] in line["candidates"] and len(set(line["candidates"])) == 16
+        (chosen,) = line["chosen"]
+        assert chosen in line["candidates"] and len(set(line["candidates"])) == 16
         sums = np.add(line["volatility"], line["bonus"])
         assert np.allclose(line["scores"], sums) and max(line["scores"]) == pytest.approx(
-            line["scores"][line["candidates"].index(line["chosen"])]
+            line["scores"][line["candidates"].index(chosen)]
         )
-        assert len(line["rewards"]) == 8 and set(line["rewards"]) <= {0.0, 1.0}
+        (rewards,) = line["rewards"]
+        assert len(rewards) == 8 and set(rewards) <= {0.0, 1.0}
+        assert line["solved"] == line["rewards"]  # the reward is the verdict
         assert ("accuracy" in line) == (step in (3, 6))
         assert {"loss", "entropy", "tokens", "seconds"} <= set(line)
     assert lines(finished)[-1]["accuracy"] == summary["accuracy_after"]
@@ -154,15 +159,16 @@ def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
         sets = [f"data.pool={file}", f"data.heldout={heldout}", "data.pool_size=20", *sets]
         cfg = read_config("small.json", sets)
         policy = train.Policy(cfg)
-        some, rest = train.load_problems(cfg)
-        return [p.text for p in train.fitting_problems(cfg, policy, some, rest)]
+        some, rest = train.setup.pool_and_heldout(cfg)
+        fitting, _ = train.setup.fitting_problems(cfg, policy.prompt, some, rest)
+        return [p.text for p in fitting]
 
     assert pool() == [f"{i}+1=" for i in range(20)]
     chosen = pool("data.pool_choice=random")
     assert len(set(chosen)) == 20 and chosen == pool("data.pool_choice=random")
     assert set(chosen) != set(pool("data.pool_choice=random", "seed=1"))
     assert pool("data.max_prompt_tokens=5") == [f"{i}+1=" for i in range(10)]  # with the BOS
-    with pytest.raises(ConfigError, match="the shortest prompt has 5 tokens"):
+    with pytest.raises(UserError, match="the shortest prompt has 5 tokens"):
         pool("data.max_prompt_tokens=4")
 
 
@@ -170,9 +176,9 @@ def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
 def test_the_rate_falls_to_nothing_after_the_last_step(tmp_path, monkeypatch, decay, rates):
     genuine, seen = train.update_policy, {}
 
-    def watched(model, reference, optimizer, *args):
+    def watched(model, optimizer, *args):
         seen[len(seen)] = {weights["lr"] for weights in optimizer.param_groups}
-        return genuine(model, reference, optimizer, *args)
+        return genuine(model, optimizer, *args)
 
     monkeypatch.setattr(train, "update_policy", watched)
     monkeypatch.setattr(train, "group_advantages", lambda r, kind: torch.tensor([1.0, -1.0] * 4))
@@ -194,6 +200,49 @@ def test_updates_happen_only_on_informative_groups(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.parametrize("arm", selectors.SELECTORS)
+def test_a_shaped_reward_leaves_every_selector_its_verdicts(tmp_path, monkeypatch, arm):
+    """A penalty per token once gave `informative` a probability of -2.45, without a word."""
+
+    def shorter_is_better(self, problem, texts, solved, group):
+        return [s - n for s, n in zip(solved, group.lengths, strict=True)]  # tensors
+
+    monkeypatch.setattr(train.Policy, "rewards", shorter_is_better)
+    monkeypatch.setattr(report, "draw", lambda out: "not drawn")
+    out, steps = tmp_path / "run", 1 if arm == "full_batch" else 4
+    assert start(out, *QUICK, f"steps={steps}", f"selector.name={arm}") == 0
+    for line in lines(out):
+        assert all(set(solved) <= {0.0, 1.0} for solved in line["solved"])
+        assert all(max(rewards) < 0 for rewards in line["rewards"])
+        scores = np.array(line["scores"])
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_a_choice_of_numpys_numbers_is_recorded(tmp_path, monkeypatch):
+    genuine = selectors.Informative.choose
+    monkeypatch.setattr(
+        selectors.Informative, "choose", lambda self, c: [np.int64(i) for i in genuine(self, c)]
+    )
+    monkeypatch.setattr(report, "draw", lambda out: "not drawn")
+    assert start(tmp_path / "run", *QUICK) == 0
+    assert [line["chosen"] for line in lines(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["steps=1000", "max_rollouts=16"], "max_rollouts=16 pays for 2 of the 1,000 steps"),
+        (["steps=2", "max_rollouts=1480"], ""),
+    ],
+)
+def test_a_limit_that_ends_a_run_earlier_says_so(tmp_path, monkeypatch, capsys, sets, said):
+    monkeypatch.setattr(report, "draw", lambda out: "not drawn")
+    assert start(tmp_path / "run", *QUICK[1:], *sets) == 0
+    shown = capsys.readouterr().out
+    assert said in shown and ("pays for" in shown) == bool(said)
+    assert len(lines(tmp_path / "run")) == 2
+
+
 def test_heldout_problems_leave_the_pool(tmp_path, capsys):
     file = tmp_path / "p.jsonl"
     file.write_text(
@@ -210,7 +259,7 @@ def test_the_base_model_can_carry_but_seldom_does(base, tokenizer):
     rng, generator = np.random.default_rng(5), torch.Generator().manual_seed(0)
     rates = []
     for i in range(40):
-        problem = data.arithmetic_problem(rng, "carry", "+-"[i % 2], heldout=False)
+        problem = data.draw_problem("arithmetic", "carry", "+-"[i % 2], rng)
         prompt = data.prompt_ids(tokenizer, "{problem}", problem)
         group = generate(base, prompt, 16, max_new_tokens=40, stop_ids=[2], generator=generator)
         texts = [tokenizer.decode(r) for r in group.responses()]
@@ -222,10 +271,10 @@ def test_the_harder_base_model_knows_the_easy_tables_and_guesses_the_shaky(token
     """By one digit: the easy ones, now and then a shaky one (0.3 a fact); by two digits none."""
     model, rng = load(ROOT / "base-tables"), np.random.default_rng(5)
     generator = torch.Generator().manual_seed(0)
-    rates = {kind: [] for kind in data.MIX["tables"]}
+    rates = {kind: [] for kind in data.TASKS["tables"].pool}
     for kind, found in rates.items():
         for _ in range(12):
-            problem = data.table_problem(rng, kind, heldout=False)
+            problem = data.draw_problem("tables", kind, "*", rng)
             prompt = data.prompt_ids(tokenizer, "{problem}", problem)
             group = generate(
                 model, prompt, 16, max_new_tokens=40, stop_ids=[2], generator=generator
@@ -287,8 +336,8 @@ BAD = [
     (["rollout.stop_ids=[[2]]"], "rollout.stop_ids: must be a list of whole numbers"),
     (["max_rollouts=7"], "max_rollouts: one step costs 8 rollouts, not 7"),
     (["selector.name=full_batch", "max_rollouts=100"], "one step costs 128 rollouts"),
-    (["device=abacus"], "device: 'abacus' is not to be had here"),
-    (["device=meta"], "device: 'meta' is not to be had here"),
+    (["device=abacus"], "device: this machine has no 'abacus'"),
+    (["device=meta"], "device: this machine has no 'meta'"),
     (["seed"], "--set seed: must have the form key=value"),
 ]
 
@@ -360,7 +409,7 @@ def test_help_explains_every_key(capsys):
 def test_overrides_reach_their_key():
     cfg = read_config("small.json", ["update.lr=1", "model=a/b", "selector.bonus=0"])
     assert (cfg.update.lr, cfg.model, cfg.selector.bonus) == (1, "a/b", 0)
-    with pytest.raises(ConfigError):
+    with pytest.raises(UserError):
         Config(steps="3")
 
 
@@ -390,7 +439,7 @@ def test_a_bad_value_in_the_file_is_blamed_on_the_file(tmp_path, capsys):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.json")), ids=lambda p: p.name)
 def test_the_other_configurations_can_be_read(path):
     cfg = read_config(path, [])
-    assert train.plan_steps(cfg, 128) > 0
+    assert train.setup.plan_steps(cfg, 128) > 0
     assert "/" in cfg.model or (ROOT / cfg.model / "model.safetensors").exists()
 
 

@@ -1,6 +1,6 @@
 """The verifier: where an answer may stand, what is equal to what, and what is hostile.
 
-The tables hold one case a line, `answer ~ gold`; each is tried both ways round, boxed and bare.
+The tables hold one case per line, `answer ~ gold`.  Each is tried both ways round, boxed and bare.
 """
 
 import json
@@ -16,9 +16,11 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comparison import Comparison, Exhausted
-from latex import parse
-from spelling import normalise
+from answers.comparison import Comparison, Exhausted
+from answers.extraction import TRUST
+from answers.latex import parse
+from answers.patterns import pattern, rewrite
+from answers.spelling import normalise
 from verifier import decide, extract_answer, is_equivalent, main, verify
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -90,6 +92,22 @@ SHARED = ROOT.parent / "shared" / "data"
 )
 def test_extraction(response, answer):
     assert extract_answer(response) == answer
+
+
+def test_each_form_of_trust_has_an_example_whose_answer_is_7():
+    for n, (name, find, example) in enumerate(TRUST):
+        assert find(example) == extract_answer(example) == "7", name
+        assert all(earlier(example) is None for _, earlier, _ in TRUST[:n]), name
+
+
+def test_a_pattern_must_match_its_example():
+    """The examples in `answers/` are tried on import, so that none of them can be wrong."""
+    assert pattern("a 12", r"\d+").findall("3, 4") == ["3", "4"]
+    for wrong in (lambda: pattern("a", r"\d+"), lambda: pattern("a", r"\d*")):
+        with pytest.raises(ValueError, match="does not match its example"):
+            wrong()
+    with pytest.raises(ValueError, match="makes 'b' of 'a'"):
+        rewrite("a", "c", "a", "b")
 
 
 # ---- equality, by kind
@@ -606,6 +624,18 @@ def test_repeating_the_question_is_not_answering_it(answer, gold, right):
     assert is_equivalent(answer, gold) == right
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        (r"\sqrt[3]{-2}", r"-\sqrt[3]{2}", True), ("(-2)^{2/3}", r"\sqrt[3]{4}", True),
+        ("+-5", r"\pm 5", True), (r"1 +/- \sqrt{19}", r"1 \pm \sqrt{19}", True),
+        ("+-5", "-5", False), ("1:20", "3:60", False), ("1/2/2024", "2/4/2024", False),
+    ],
+)  # fmt: skip
+def test_real_roots_signs_in_plain_text_and_times_of_day(answer, gold, right):
+    assert is_equivalent(answer, gold) == is_equivalent(gold, answer) == right
+
+
 def test_what_is_not_understood_is_compared_as_text():
     gold = r"\int_0^1 f \, dx"
     assert is_equivalent(r"\int_0^1 f\,dx", gold) and not is_equivalent(r"\int_0^2 f\,dx", gold)
@@ -709,6 +739,7 @@ HOSTILE_ANSWERS = {
     "functions": r"\sin" * 900 + "x",
     "long sum": "+".join(["x^{99}"] * 500),
     "long product": "*".join(["99999999999"] * 300),
+    "long product that ends in a letter": "*".join(["99999999999"] * 99) + "x",
     "long list": ",".join(str(n) for n in range(900)),
     "formulas": ",".join(rf"\sqrt{{{n}}}" for n in range(300)),
     "digits": "9" * 3900,

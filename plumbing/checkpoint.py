@@ -1,20 +1,21 @@
 """Checkpoints: a run that was killed at any moment goes on as if it had not been.
 
-What it teaches: what "exactly" takes.  Besides weights and optimizer, the state of a run is every
-random stream, what the selector remembers, every counter, and how long the record was.  And a file
-that is being written when the power fails is neither the old one nor the new one; so a checkpoint
-is written aside, forced to the disk and moved into place in one step, and the one before is kept.
+What it teaches: what "exactly" takes.  Besides the weights and the optimizer, the state of a run
+is every random stream, what the selector remembers, every counter, and how long the record was.
+And a file that is being written when the power fails is neither the old one nor the new one.  So a
+checkpoint is written aside, forced to the disk and moved into place in one step, and the one before
+it is kept.
 
     RUN/checkpoint/    tensors.safetensors   weights, optimizer, the generator of the rollouts
-                       state.json            all the rest, in plain numbers and texts
+                       state.json            everything else, in plain numbers and texts
                        SHA256SUMS            `sha256sum -c SHA256SUMS` checks it by hand
     RUN/previous/      the checkpoint before that one
 
-Where it stands: around the loop of `train.py`, every `checkpoint_every` steps.  Nothing in a
-checkpoint can run code: safetensors and JSON only.
+Where it stands: below `run.py`, every `checkpoint_every` steps of the loop in `train.py`.  Nothing
+in a checkpoint can run code: it is safetensors and JSON only.
 
-Try changing first: leave the state of one random stream out of `record.State`, and see which test
-notices.
+Try changing first: in `Run.restore`, leave out the line that restores `candidate_stream`.  Eleven
+tests of `tests/test_resume.py` notice.
 """
 
 import contextlib
@@ -25,14 +26,15 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model import CheckpointError
+from plumbing.command import UserError
 
 LATEST, PREVIOUS, SET_ASIDE = "checkpoint", "previous", "checkpoint.set-aside"
 UNFINISHED = "checkpoint.unfinished"
@@ -41,7 +43,7 @@ SUMS = "SHA256SUMS"
 
 
 def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
-    """Write a checkpoint; `CheckpointError` where the disk refuses, and the last one is whole."""
+    """Write a checkpoint; `UserError` where the disk refuses, and then the last one stays whole."""
     new, latest, previous = (run / name for name in (UNFINISHED, LATEST, PREVIOUS))
     try:
         shutil.rmtree(new, ignore_errors=True)  # of a process that was killed while writing
@@ -59,13 +61,13 @@ def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
         _to_disk(run)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
-        raise CheckpointError(f"{new}: cannot be written ({error})") from error
+        raise UserError(f"{new}: cannot be written ({error})") from error
 
 
 def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and state of the latest checkpoint (or of "previous"), each file as it was written.
+    """Return tensors and state of the latest checkpoint, or of the "previous" one.
 
-    `CheckpointError` names the file that is missing, cut short or changed by as little as a bit.
+    `UserError` names the file that is missing, cut short or changed by as little as one bit.
     """
     folder = run / which
     if which == LATEST and not folder.exists() and (run / PREVIOUS).exists():
@@ -73,15 +75,15 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
     remedy = "" if folder.name == PREVIOUS else "; --resume previous goes on from the one before"
     for name in (SUMS, *FILES):
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}: missing{remedy}")
+            raise UserError(f"{folder / name}: missing{remedy}")
     try:
         written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
         now = sums(folder)
         for line, name in zip(now.split("\n"), FILES, strict=False):
             if line not in written:
-                raise CheckpointError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
+                raise UserError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
         if "\n".join(written) != now:
-            raise CheckpointError(f"{folder / SUMS}: damaged{remedy}")
+            raise UserError(f"{folder / SUMS}: damaged{remedy}")
         state = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
         tensors = load_file(folder / FILES[0])
         if which == PREVIOUS and (run / LATEST).exists():  # keep it apart: it may be damaged
@@ -89,11 +91,11 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
             (run / LATEST).rename(run / SET_ASIDE)
         return tensors, state
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be read ({error}){remedy}") from error
+        raise UserError(f"{folder}: cannot be read ({error}){remedy}") from error
 
 
 def sums(folder: Path, names: Iterable[str] = FILES) -> str:
-    """What SHA256SUMS says of these files, a line each."""
+    """Return what SHA256SUMS says of these files, with one line per file."""
     lines = []
     for name in names:
         with (folder / name).open("rb") as file:
@@ -102,7 +104,7 @@ def sums(folder: Path, names: Iterable[str] = FILES) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until the disk has a file, or a folder's list of names."""
+    """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -111,47 +113,47 @@ def _to_disk(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def only_process(run: Path):
-    """Hold a run's folder for this process alone; the lock ends with it, however it ends."""
+def only_process(run: Path) -> Iterator[None]:
+    """Hold a run's folder for this process alone, until it ends in whatever way."""
     with (run / "lock").open("w") as file:
         try:
             import fcntl
-        except ImportError:  # Windows: no such lock, and no protection
+        except ImportError:  # Windows has no such lock, so there is no protection there
             yield
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CheckpointError(f"{run}: another process is training in this folder") from error
+            raise UserError(f"{run}: another process is training in this folder") from error
         yield
 
 
 class Stop:
-    """Ctrl-C or SIGTERM asks for an orderly end: finish the step, save.  Asked twice, end at once.
+    """Turns Ctrl-C and SIGTERM into a wish: finish the step and save.  A second one ends at once.
 
     `asked` is the number of the signal, 0 for none.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> "Stop":
         self.asked, self.before = 0, {}
-        if threading.current_thread() is threading.main_thread():  # only there Python allows it
+        if threading.current_thread() is threading.main_thread():  # Python allows it only there
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self.ask)
         return self
 
-    def ask(self, number, frame) -> None:
+    def ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = number
         print("\nfinishing the step, then saving; again to leave at once", file=sys.stderr)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
 
-def replace_folder(folder: Path, write) -> None:
-    """`write(folder)` into an empty folder that then takes the place of the old one."""
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, which then takes the place of the old one."""
     aside = folder.with_name(folder.name + ".unfinished")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -159,11 +161,11 @@ def replace_folder(folder: Path, write) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error})") from error
+        raise UserError(f"{folder}: cannot be written ({error})") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """The whole text or, when killed while writing, the file as it was."""
+    """Write a whole text file; a process that is killed meanwhile leaves the file as it was."""
     aside = path.with_name(path.name + ".unfinished")
     aside.write_text(text, encoding="utf-8")
     _to_disk(aside)

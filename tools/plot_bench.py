@@ -1,36 +1,44 @@
 """Draw what `bench.py` measured: speed beside transformers, and how the time grows.
 
-python experiments/plot_bench.py BENCH.json GROWTH.json bench.png
+    python tools/plot_bench.py tools/results/bench.json tools/results/bench-growth.json bench.png
+
+It takes the numbers of `bench.py --out`, those of `bench.py --growth --out`, and the figure to
+write.
+
+How to read the figure: on the left one group of bars per size, with the milliseconds per token of
+the whole sampling, on a logarithmic axis; the number above is how many times as long transformers
+takes.  In the middle and on the right, our own time per token against length and rows, from zero
+on, so that a flat line is a time that does not grow.
 """
 
-import argparse
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-
-from compare import file_to_write, stop
-
-from curve import pyplot
+from plumbing.command import Parser, UserError, command, file_to_write
+from plumbing.figure import pyplot
 
 OURS, THEIRS, FLOOR = "#4269d0", "#efb118", "#9c9c9c"
 
 
 def read(path: Path, kind: type) -> dict:
-    """What `bench.py` wrote; of each model a list of sizes or, with --growth, an object."""
+    """Return what `bench.py` wrote, with a list of sizes per model, or (--growth) an object."""
     try:
         found = json.loads(path.read_text())
-        if found["models"] and all(isinstance(m, kind) for m in found["models"].values()):
-            return found
+        right = found["models"] and all(isinstance(m, kind) for m in found["models"].values())
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        stop(f"{path}: not written by bench.py ({error})")
-    stop(f"{path}: give the JSON of bench.py first, that of bench.py --growth second")
+        raise UserError(f"{path}: not written by bench.py ({error})") from error
+    if not right:
+        raise UserError(
+            f"{path}: give the JSON of bench.py first, that of bench.py --growth second"
+        )
+    return found
 
 
 def beside(ax, found: dict) -> None:
-    """Milliseconds a token, the whole sampling over its tokens: transformers, ours, the floor."""
+    """Draw the milliseconds per token of transformers, of ours, and of the floor."""
     names, ticks = [], []
     for model, rows in found["models"].items():
         for row in rows:
@@ -47,7 +55,7 @@ def beside(ax, found: dict) -> None:
     ax.set_xticks(ticks, names, fontsize=7)
     ax.set_yscale("log")
     ax.margins(y=0.15)
-    ax.set_ylabel("ms a token (all rows)")
+    ax.set_ylabel("ms per token (all rows)")
     for colour, label in ((THEIRS, "transformers"), (OURS, "ours"), (FLOOR, "floor")):
         ax.bar(0, 0, color=colour, label=label)
     ax.legend(frameon=False, fontsize=8)
@@ -55,7 +63,7 @@ def beside(ax, found: dict) -> None:
 
 
 def grown(ax, found: dict, what: str, label: str, title: str) -> None:
-    """Milliseconds a step against length or rows, from zero: flat is flat."""
+    """Draw the milliseconds per token against "length" or "rows"."""
     for (model, measured), colour in zip(found["models"].items(), (OURS, THEIRS), strict=False):
         steps = {int(x): 1e3 * s / (int(x) if what == "length" else 32)
                  for x, s in measured[what].items()}  # fmt: skip
@@ -64,21 +72,20 @@ def grown(ax, found: dict, what: str, label: str, title: str) -> None:
     ax.set_xticks(list(steps), [str(x) for x in steps])
     ax.set_ylim(bottom=0)
     ax.set_xlabel(label)
-    ax.set_ylabel("ms a token (all rows)")
+    ax.set_ylabel("ms per token (all rows)")
     ax.legend(frameon=False, fontsize=8)
     ax.set_title(title, fontsize=10)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("bench", type=Path, help="JSON of bench.py")
-    parser.add_argument("growth", type=Path, help="JSON of bench.py --growth")
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the figure."""
+    parser = Parser(prog="plot_bench.py", description=__doc__.split("\n")[0])
+    parser.add_argument("bench", type=Path, help="the JSON of bench.py")
+    parser.add_argument("growth", type=Path, help="the JSON of bench.py --growth")
     parser.add_argument("out", type=file_to_write, help="the PNG to write")
-    args = parser.parse_args()
-    try:
-        plt = pyplot()
-    except ImportError as error:
-        stop(str(error))
+    args = parser.parse_args(argv)
+    plt = pyplot()
     bench, growth = read(args.bench, list), read(args.growth, dict)
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), width_ratios=[2, 1, 1], layout="constrained")
     beside(axes[0], bench)
@@ -92,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

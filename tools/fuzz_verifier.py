@@ -1,26 +1,27 @@
 """Throw mutated answers, formulas of random pieces and random bytes at the verifier for a while.
 
-    python experiments/fuzz_verifier.py --minutes 10
+    python tools/fuzz_verifier.py --minutes 10
 
-Every pair goes through `verify` and `decide`; an exception ends the run with the pair that caused
-it.  Printed at the end: calls, the slowest of them, and memory at the start and the end.
+Every pair of an answer and a gold goes through `verify` and `decide`.  An exception ends the run
+and is shown with the pair that caused it.  At the end the number of calls is printed, the slowest
+of them, and how much memory was in use after a tenth of the time and at the end.
 """
 
-import argparse
 import random
 import resource
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
+from project import ROOT
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT), str(ROOT / "tests")]
+from plumbing.command import Parser, command
+from verifier import decide, verify
 
-import test_verifier as tests  # noqa: E402
+sys.path.append(str(ROOT / "tests"))
 
-from verifier import decide, verify  # noqa: E402
+import test_verifier as tests
 
 PIECES = (
     r"\frac{ \sqrt{ } { ( ) [ ] \{ \} ^ _ ! | , ; : = < > + - * / \pm \cdot \times \infty \pi e i"
@@ -29,8 +30,8 @@ PIECES = (
 ).split()
 
 
-def pairs(rng: random.Random):
-    """Endless (answer, gold)."""
+def pairs(rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield pairs of an answer and a gold without end; now and then they change places."""
     golds = [p.values[1] for table in (tests.SAME, tests.DIFFERENT) for p in tests.cases(table)]
     hostile = list(tests.HOSTILE_ANSWERS.values())
     while True:
@@ -47,23 +48,34 @@ def pairs(rng: random.Random):
         yield (answer, gold) if rng.random() < 0.7 else (gold, answer)
 
 
+def seconds_of(call: Callable[[str, str], object], text: str, gold: str) -> float:
+    """Return how long a call takes; an exception names the pair that caused it."""
+    start = time.perf_counter()
+    try:
+        call(text, gold)
+    except Exception as error:
+        error.add_note(f"in {call.__name__}({text!r}, {gold!r})")
+        raise
+    return time.perf_counter() - start
+
+
 def megabytes() -> float:
+    """Return the most memory that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10, help="how long to go on [10]")
+    parser.add_argument("--seed", type=int, default=0, help="of the random pairs [0]")
+    args = parser.parse_args(argv)
     rng, calls, slowest, worst = random.Random(args.seed), 0, 0.0, ()
     start, memory = time.monotonic(), None
     bar = tqdm(total=round(args.minutes * 60), unit="s", mininterval=1)
     for answer, gold in pairs(rng):
-        for call in ((decide, answer, gold), (verify, f"so \\boxed{{{answer}}}", gold)):
-            before = time.perf_counter()
-            call[0](*call[1:])
-            seconds = time.perf_counter() - before
+        for call, text in ((decide, answer), (verify, f"so \\boxed{{{answer}}}")):
+            seconds = seconds_of(call, text, gold)
             if seconds > slowest:
                 slowest, worst = seconds, (answer, gold)
             calls += 1
@@ -77,7 +89,6 @@ def main() -> int:
     bar.close()
     print(f"{calls:,} calls, none raised; slowest {slowest * 1000:.0f} ms: {worst!r:.200}")
     print(f"peak memory {memory:.0f} MB after a tenth of the time, {megabytes():.0f} MB at the end")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """Several processes, one update: the rows of every group are shared out over the GPUs.
 
-What it teaches: data parallelism for RLVR in one sentence: sample your rows, tell everybody,
-differentiate your rows, add the gradients up.
+What it teaches: data parallelism for RLVR in one sentence.  Sample your share of the rows, tell
+the others what you sampled, differentiate your share of the loss, and add up the gradients.
 
     torchrun --nproc-per-node 4 train.py --config configs/qwen2.5-math-1.5b.json
 
 Each of W processes samples G/W rows of the group (`share`) and receives the others (`whole_group`).
-From there on all know the same: rewards, advantages, what the selector remembers.  The weights of
-`train.token_weights` are those of the whole batch, so the gradients are *added* (`sum_gradients`),
-not averaged, and the update is that of one process up to rounding.
+From there on all processes know the same: rewards, advantages, what the selector remembers.  The
+weights of `grpo.token_weights` are those of the whole batch, so the gradients are *added*
+(`sum_gradients`) and not averaged, and the update is that of one process up to rounding.
 
-A model that does not fit is split too (`shard`): FSDP2 keeps 1/W of each weight, of its gradient
-and of AdamW's state on each GPU and puts a layer together only while it is used.  Sampling uses
-every weight at every token: `unsharded` puts them together once a group.
+A model that does not fit on one GPU is split too (`shard`): FSDP2 keeps 1/W of each weight, of its
+gradient and of AdamW's state on each GPU, and puts a layer together only while it is used.
+Sampling needs every weight for every token, so `unsharded` puts them together once per group.
 
-Where it stands: below `policy.py` and `train.py`, which read the same with one process: then every
-function here gives back what it was given.
-
-Try changing first: `share`.  Deal the rows out in turns (0, 2, 4 ...; 1, 3, 5 ...): which test
-fails?
+Where it stands: below `policy.py` and `grpo.py`, which read the same with one process: then every
+function here returns what it was given.
 """
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,11 +30,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from plumbing.command import UserError
 from rollout import Group, join
 
 
 def start() -> None:
-    """Meet the other processes that torchrun started, if it did; only the first one speaks."""
+    """Meet the other processes if torchrun started any; of these only the first prints."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     if local_rank() < torch.cuda.device_count():
@@ -53,22 +52,22 @@ def end() -> None:
 
 
 def world() -> int:
-    """W, the number of processes."""
+    """Return W, the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of the W processes this is; process 0 alone writes files."""
+    """Return which of the W processes this is; process 0 alone writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def local_rank() -> int:
-    """Which process of this machine, and so which of its GPUs."""
+    """Return which process of this machine this is, and so which of its GPUs it uses."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def gather(value) -> list:
-    """The values of all processes, in order of rank."""
+def gather(value: object) -> list:
+    """Return the values of all processes, in the order of their ranks."""
     if world() == 1:
         return [value]
     values = [None] * world()
@@ -77,8 +76,8 @@ def gather(value) -> list:
 
 
 @contextmanager
-def first_process_first():
-    """The others enter when process 0 has left: for files that it may change."""
+def first_process_first() -> Iterator[None]:
+    """Let the others enter when process 0 has left: for files that it may change."""
     if rank() > 0:
         gather(None)
     try:
@@ -89,12 +88,12 @@ def first_process_first():
 
 
 @contextmanager
-def all_or_none():
-    """What is wrong with the input of one process ends all: none waits for it in vain."""
+def all_or_none() -> Iterator[None]:
+    """Raise in every process the `UserError` of any, so that none waits for another in vain."""
     found = None
     try:
         yield
-    except ValueError as error:  # a ConfigError, DataError or CheckpointError
+    except UserError as error:
         found = error
     for error in gather(found):
         if error is not None:
@@ -105,13 +104,13 @@ def all_or_none():
 
 
 def share(n: int) -> slice:
-    """This process's rows of n, of which all have the same number."""
+    """Return this process's rows of n; all processes have equally many."""
     each = n // world()
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def whole_group(part: Group) -> Group:
-    """The group of which each process sampled a part."""
+    """Return the whole group, of which each process sampled a part."""
     if world() == 1:
         return part
     device = part.tokens.device
@@ -128,7 +127,7 @@ def sum_gradients(model: nn.Module) -> None:
 
 
 def sum_over_processes(totals: dict[str, float]) -> dict[str, float]:
-    """Key by key."""
+    """Return the sum over all processes of each statistic."""
     every = gather(totals)
     return {name: sum(totals[name] for totals in every) for name in totals}
 
@@ -137,7 +136,7 @@ def sum_over_processes(totals: dict[str, float]) -> dict[str, float]:
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
-    """Leave each process 1/W of every weight; a layer is put together when its turn comes."""
+    """Leave each process 1/W of every weight; a layer is put together when it is needed."""
     mesh = init_device_mesh(device.type, (world(),))
     for block in model.model["layers"]:
         fully_shard(block, mesh=mesh)
@@ -149,8 +148,8 @@ def shard(model: nn.Module, device: torch.device) -> None:
 
 
 @contextmanager
-def unsharded(model: nn.Module):
-    """The whole model on every process, and no process waits for another within."""
+def unsharded(model: nn.Module) -> Iterator[None]:
+    """Have the whole model on every process within, so that none waits for another."""
     sharded = [m for m in model.modules() if isinstance(m, FSDPModule)]
     for module in sharded:
         module.unshard()
@@ -162,12 +161,12 @@ def unsharded(model: nn.Module):
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor of which each process holds a shard."""
+    """Return all of a tensor of which each process holds a shard."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor that every process has, placed and split as the other one is."""
+    """Return a tensor that every process has in whole, placed and split as `other` is."""
     if isinstance(other, DTensor):  # without a source no process waits for another
         return distribute_tensor(
             tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None

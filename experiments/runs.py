@@ -1,0 +1,193 @@
+"""Runs of `train.py` as the experiments make and read them: tasks, arms, records, costs.
+
+Where it stands: below `compare.py`, `few_instances.py`, `noise_scale.py` and `plots.py`, which
+import it.  It is no command of its own.
+
+A record is what is kept of one run, one line of JSON in a file of `results/`.  `compare.py` keeps
+
+    task, arm, rate, seed   what was run: a name of TASKS, one of ARMS, the learning rate, the seed
+    set                     other keys of the configuration that were set, if there were any
+    curve                   one [rollouts, tokens, updates, accuracy] per evaluation, from 0 on
+    groups, informative     how many groups were rolled out, and how many of them were informative
+    picked                  how many groups of each kind were rolled out between two evaluations
+    seconds                 the time that the run took
+"""
+
+import contextlib
+import io
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from pathlib import Path
+
+import numpy as np
+from project import ROOT
+from tqdm import tqdm
+
+import train
+from plumbing.command import UserError
+from plumbing.record import read_steps
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is the same for every arm that is compared on a configuration."""
+
+    config: str
+    budget: int  # rollouts after which a run ends; full batch gets twice as many
+    every: int  # rollouts between two evaluations
+    level: float  # the accuracy whose cost in rollouts is compared
+    rates: tuple[float, ...]  # learning rates
+    rollouts: int  # accuracies are compared after so many rollouts,
+    updates: int  # and after so many updates
+
+
+TASKS = {
+    "small": Task(
+        "small.json", budget=6400, every=64, level=0.9,
+        rates=(5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3), rollouts=1408, updates=40,
+    ),
+    "tables": Task(
+        "configs/tables.json", budget=12800, every=256, level=0.8,
+        rates=(1e-4, 2e-4, 4e-4, 8e-4), rollouts=8192, updates=200,
+    ),
+}  # fmt: skip
+ARMS = {  # which keys an arm sets, beside the selector's name
+    "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
+    "thompson": {}, "dopr": {"selector.entropy": "policy"},
+    "dopr, gate by answers": {"selector.entropy": "answers"}, "dopr, no gate": {},
+    "informative": {}, "informative, c = 0.2": {"selector.bonus": 0.2},
+}  # fmt: skip
+MAIN = ["full_batch", "random_one", "dopr", "informative"]  # the arms of the figures
+EQUAL_RATE = 1e-4  # the learning rate at which all arms are set beside each other: small.json's own
+SEEDS = (0, 1, 2, 3, 4)  # what tables and figures are about
+TUNING = (100, 101, 102)  # only these seeds pick an arm's best learning rate
+
+ROLLOUTS, TOKENS, UPDATES, ACCURACY = range(4)  # columns of a record's curve
+
+
+def budget_of(task: str, arm: str) -> int:
+    """Return the rollouts after which a run of the arm ends."""
+    return TASKS[task].budget * (2 if arm == "full_batch" else 1)
+
+
+# ------------------------------------------------------------------------------- making the runs
+
+
+def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
+    """Run `train.py` with a configuration and these keys set; return its steps and its summary."""
+    always = {"checkpoint_every": 10**6, "threads": 1}
+    pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
+    keys = [word for pair in pairs for word in ("--set", pair)]
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = train.main(["--config", config, "--out", str(out), *keys])
+        if status:
+            reason = said.getvalue().strip().splitlines()[-1].removeprefix("error: ")
+            raise UserError(f"a run ended early: {reason}", code=status)
+        return read_steps(out), json.loads((out / "summary.json").read_text())
+
+
+def make_runs(run: Callable, jobs: list[tuple], out: Path, processes: int) -> Iterator[dict]:
+    """Make all runs; yield the record `run(*job)` of each as it ends, once it is in the file."""
+    for record in in_processes(run, jobs, processes):
+        with out.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        yield record
+
+
+def in_processes(function: Callable, jobs: list[tuple], processes: int) -> Iterator:
+    """Yield what function(*job) returns for every job, in the order in which the jobs end."""
+
+    def leave(number, _):
+        print("stopped; the same command goes on with what is missing", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    workers = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
+        running = [workers.submit(function, *job) for job in jobs]
+        for finished in tqdm(as_completed(running), total=len(jobs), desc="runs", disable=not jobs):
+            yield finished.result()
+    except BaseException:  # whatever ends this process: no worker is left behind, training on
+        for worker in active_children():
+            worker.kill()
+        raise
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+# ------------------------------------------------------------------------------ reading the runs
+
+
+def results(name: str) -> Path:
+    """Return a file of the folder where the raw results of the experiments are kept."""
+    return ROOT / "experiments" / "results" / name
+
+
+def read(path: Path) -> list[dict]:
+    """Return the records in a file, none where there is no file; `UserError` names a bad line."""
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    records = []
+    for at, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f"{path}:{at}: not the record of a run; remove the line") from error
+        if not isinstance(records[-1], dict) or not {"seed", "curve"} <= set(records[-1]):
+            raise UserError(
+                f"{path}:{at}: not the record of a run of compare.py or few_instances.py"
+            )
+    return records
+
+
+def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
+    """Return an arm's runs at a learning rate, without those on the tuning seeds."""
+    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
+
+
+def cost_to(record: dict, level: float, column: int = ROLLOUTS) -> float:
+    """Return the rollouts (or tokens) at the first evaluation that reaches a level; inf if none."""
+    return next((p[column] for p in record["curve"] if p[ACCURACY] >= level), np.inf)
+
+
+def mean_cost(runs: list[dict]) -> float:
+    """Return the mean rollouts to the task's level.
+
+    A run that never reaches it counts with its whole budget.
+    """
+    level = TASKS[runs[0]["task"]].level
+    return float(np.mean([min(cost_to(r, level), budget_of(r["task"], r["arm"])) for r in runs]))
+
+
+def informative_share(runs: list[dict]) -> float:
+    """Return the share of informative groups among all groups of these runs."""
+    return sum(r["informative"] for r in runs) / sum(r["groups"] for r in runs)
+
+
+def best_rates(records: list[dict]) -> dict[str, float]:
+    """Return the best learning rate of every arm that was run on the tuning seeds, by these alone.
+
+    The best is the one of the lowest `mean_cost`, and of equals the smallest.
+    """
+    tuning: dict[str, dict[float, list]] = {}
+    for record in records:
+        if record["seed"] in TUNING:
+            of_arm = tuning.setdefault(record["arm"], {})
+            of_arm.setdefault(record["rate"], []).append(record)
+    return {
+        arm: min(sorted(tuning[arm]), key=lambda rate: mean_cost(tuning[arm][rate]))
+        for arm in ARMS
+        if arm in tuning
+    }

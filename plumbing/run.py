@@ -1,0 +1,168 @@
+"""A run: everything that changes while training, and so everything that a checkpoint has to hold.
+
+Where it stands: `train.py` builds one and its loop uses it; `checkpoint.py` puts it on the disk.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import Transformer
+from plumbing import checkpoint, parallel
+from plumbing.command import UserError
+from plumbing.config import Config, selectors, stream_seed
+from plumbing.memory import OffloadedAdamW
+from plumbing.record import Costs, Record, Step
+
+
+class Run:
+    """The state of a run: model, optimizer, selector, random streams, costs and record.
+
+    `fixed` names what lies outside of the configuration and must not change before a resume.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        model: Transformer,
+        optimizer: torch.optim.Optimizer,
+        selector: selectors.OneShotSelector,
+        *,
+        record: Record,
+        fixed: dict,
+    ):
+        self.cfg, self.out, self.fixed = cfg, record.out, fixed
+        self.model, self.optimizer, self.selector = model, optimizer, selector
+        self.step = 0
+        self.candidate_stream = np.random.default_rng(stream_seed(cfg.seed, "candidates"))
+        self.rollout_stream = torch.Generator(model.device)
+        self.rollout_stream.manual_seed(stream_seed(cfg.seed, "rollouts"))
+        self.costs = Costs(cfg.update.updates_per_group)
+        self.record = record
+        self.stop = checkpoint.Stop()
+        self.asked = 0  # the number of the signal that ended the loop
+
+    @contextmanager
+    def open(self, resume: str | None) -> Iterator[None]:
+        """Take the run's folder for this process, and go on from a checkpoint where asked to.
+
+        Within, Ctrl-C and SIGTERM end the run in good order.
+        """
+        with parallel.all_or_none():
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{self.out}: cannot be written ({error.strerror})") from error
+        first = parallel.rank() == 0
+        with checkpoint.only_process(self.out) if first else nullcontext(), self.stop, self.record:
+            with parallel.all_or_none(), parallel.first_process_first():
+                saved = (self.out / name for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
+                if resume and any(folder.exists() for folder in saved):
+                    self.restore(resume)
+                else:  # also where the process was killed before its first checkpoint
+                    self.record.cut_back(0)
+            if first:
+                config = json.dumps(asdict(self.cfg), indent=2) + "\n"
+                checkpoint.write_text(self.out / "config.json", config)
+            yield
+
+    # ------------------------------------------------------------------------ what the loop asks
+
+    def goes_on(self) -> bool:
+        """Whether there is another step: not after the last, nor after a signal to any process."""
+        if self.step >= self.record.n_steps or self.record.learned():
+            return False
+        self.asked = max(parallel.gather(self.stop.asked))
+        return not self.asked
+
+    def offer(self, candidates: np.ndarray) -> dict:
+        """Return what the selector thinks of the candidates, before it chooses."""
+        return {
+            "candidates": candidates.tolist(),
+            "scores": self.selector.scores(candidates).tolist(),
+            "volatility": self.selector.volatility(candidates).tolist(),
+            "bonus": self.selector.exploration(candidates).tolist(),
+        }
+
+    def evaluation_due(self) -> bool:
+        """Whether the step that has just been counted is one after which to evaluate."""
+        return self.record.evaluation_due(self.step, self.costs.rollouts, self.cfg.eval_every)
+
+    def write(self, step: Step) -> None:
+        """Record the step, and save where a checkpoint is due."""
+        self.record.write(step, self.costs)
+        if self.step % self.cfg.checkpoint_every == 0:
+            self.save()
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the whole model, in CPU memory; every process has to ask for it."""
+        return {name: parallel.whole(w).cpu() for name, w in self.model.state_dict().items()}
+
+    def save(self) -> None:
+        """Write a checkpoint into the run's folder."""
+        tensors = {f"model.{name}": w for name, w in self.weights().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
+        tensors["rollout_stream"] = self.rollout_stream.get_state()
+        position = self.record.position()
+        self.costs.count_total()
+        values = {
+            "step": self.step, "fixed": self.fixed, "selector": self.selector.state_dict(),
+            "candidate_stream": self.candidate_stream.bit_generator.state,
+            "costs": {name: getattr(self.costs, name) for name in Costs.KEPT},
+            "record": {name: getattr(self.record, name) for name in Record.KEPT},
+            "record_bytes": position,
+        }  # fmt: skip
+        if parallel.rank() == 0:
+            checkpoint.save(self.out, tensors, values)
+
+    def restore(self, which: str) -> None:
+        """Go on from a checkpoint of this run; `UserError` where it is not of this run."""
+        tensors, values = checkpoint.load(self.out, which)
+        for name, value in self.fixed.items():
+            if values["fixed"].get(name) != value:
+                raise UserError(f"{self.out}: {name} changed since the run began")
+        for name, parameter in self.model.named_parameters():
+            with torch.no_grad():
+                parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
+            prefix = f"optimizer.{name}."
+            slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
+            waits = isinstance(self.optimizer, OffloadedAdamW)
+            if slots:  # the count of steps is a number even where the weight is a shard
+                count = {"step": slots.pop("step").to(parameter.device)}
+                moments = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
+                self.optimizer.state[parameter] = count | moments
+        self.rollout_stream.set_state(tensors["rollout_stream"])
+        self.selector.load_state_dict(values["selector"])
+        self.candidate_stream.bit_generator.state = values["candidate_stream"]
+        self.step = values["step"]
+        for keeper, kept in ((self.costs, values["costs"]), (self.record, values["record"])):
+            for name, value in kept.items():
+                setattr(keeper, name, value)
+        self.record.cut_back(values["record_bytes"])
+
+    def summary(self) -> dict:
+        """Return what `summary.json` holds."""
+        self.costs.count_total()
+        before, after = self.record.before, self.record.last
+        return {
+            "accuracy_before": before["accuracy"],
+            "accuracy_after": after["accuracy"],
+            "accuracy_by_kind_before": before["accuracy_by_kind"],
+            "accuracy_by_kind_after": after["accuracy_by_kind"],
+            "steps": self.step,
+            "updates": self.costs.updates,
+            "rollouts": self.costs.rollouts,
+            "tokens": self.costs.tokens,
+            "informative_groups": self.costs.informative_groups,
+            "group_size": self.costs.group_size,
+            "seconds": self.costs.seconds,
+        }

@@ -1,0 +1,128 @@
+"""Before the first step: read the problems, and refuse whatever could not end well.
+
+Where it stands: in front of the loop of `train.py`.  Nothing has been written yet, so that all bad
+input ends in one line and leaves nothing behind.  `evaluate.py` reads its problems here too.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from data import TASKS, Problem, load_jsonl, task_problems
+from model import Transformer
+from plumbing import memory, parallel
+from plumbing.command import UserError
+from plumbing.config import Config, differences, stream_seed
+from plumbing.weights import digest, read_json
+
+
+def read_problems(
+    source: str, size: int, seed: int, *, heldout: bool, choice: str = "first"
+) -> list[Problem]:
+    """Return the problems of a built-in task, drawn by the seed, or those of a JSONL file.
+
+    Of a file the first `size` problems, or with the choice "random" as many drawn by the seed; all
+    of them where `size` is 0.
+    """
+    rng = np.random.default_rng(stream_seed(seed, "heldout" if heldout else "pool"))
+    if source in TASKS:
+        return task_problems(source, size, rng, heldout)
+    problems = load_jsonl(source)
+    if choice == "random":
+        problems = [problems[i] for i in rng.permutation(len(problems))]
+    return problems[: size or len(problems)]
+
+
+def pool_and_heldout(cfg: Config) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems to train on and those to evaluate on; no problem is in both."""
+    data, seed = cfg.data, cfg.seed
+    pool = read_problems(data.pool, data.pool_size, seed, heldout=False, choice=data.pool_choice)
+    heldout = read_problems(data.heldout, data.heldout_size, seed, heldout=True)
+    kept_apart = {problem.text for problem in heldout}
+    rest = [problem for problem in pool if problem.text not in kept_apart]
+    if not rest:
+        raise UserError(f"{data.pool}: every problem of the pool is also held out")
+    if len(rest) < len(pool):
+        print(
+            f"{len(pool) - len(rest)} problems of the pool are also held out: left out of the pool"
+        )
+    return rest, heldout
+
+
+def fitting_problems(
+    cfg: Config,
+    prompt: Callable[[Problem], list[int]],
+    pool: list[Problem],
+    heldout: list[Problem],
+) -> tuple[list[Problem], int]:
+    """Return the pool without prompts that are too long, and the length of its longest prompt.
+
+    Every prompt is made once, so that a problem that cannot be encoded is refused here.
+    """
+    lengths = [len(prompt(problem)) for problem in pool + heldout][: len(pool)]
+    limit = cfg.data.max_prompt_tokens or max(lengths)
+    rest = [problem for problem, n in zip(pool, lengths, strict=True) if n <= limit]
+    if not rest:
+        raise UserError(f"data.max_prompt_tokens: the shortest prompt has {min(lengths)} tokens")
+    if len(rest) < len(pool):
+        print(f"{len(pool) - len(rest)} problems of the pool have longer prompts: left out")
+    return rest, max(n for n in lengths if n <= limit)
+
+
+def say_memory(cfg: Config, model: Transformer, longest_prompt: int) -> None:
+    """Print how much memory the run will take at its peak, and for what."""
+    n_weights = sum(parameter.numel() for parameter in model.parameters())
+    parts = memory.predict(model.config, n_weights, cfg, longest_prompt, parallel.world())
+    print(f"memory: {memory.describe(parts)}", flush=True)
+
+
+def plan_steps(cfg: Config, n_problems: int) -> int:
+    """Return how many steps the limits on steps and rollouts allow, and say which one counts."""
+    full_batch = cfg.selector.name == "full_batch"
+    groups = min(cfg.selector.candidates, n_problems) if full_batch else 1
+    cost = groups * cfg.rollout.group_size
+    if cfg.rollout.group_size % parallel.world():
+        raise UserError(
+            f"rollout.group_size: {cfg.rollout.group_size} responses cannot be shared out evenly "
+            f"over {parallel.world()} processes"
+        )
+    paid_for = cfg.max_rollouts // cost if cfg.max_rollouts else cfg.steps
+    if paid_for == 0:
+        raise UserError(f"max_rollouts: one step costs {cost} rollouts, not {cfg.max_rollouts}")
+    if paid_for < cfg.steps:
+        print(
+            f"max_rollouts={cfg.max_rollouts:,} pays for {paid_for:,} of the {cfg.steps:,} steps "
+            f"at {cost} rollouts each; set it to 0 for no limit"
+        )
+    return min(cfg.steps, paid_for)
+
+
+def check_folder(cfg: Config, out: Path, resume: str | None) -> None:
+    """Refuse a folder that holds something else, or a run that began with other values."""
+    if not resume:
+        if parallel.rank() == 0 and out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(
+                f"{out}: already holds a run; go on with --resume, or name another with --out"
+            )
+        return
+    if not (out / "config.json").exists():
+        raise UserError(f"{out}: holds no run to go on with; leave out --resume")
+    changed = differences(asdict(cfg), read_json(out / "config.json"))
+    if changed:
+        raise UserError(
+            f"--resume: the run in {out} has other values: "
+            + "; ".join(f"{key} {theirs!r}, not {ours!r}" for key, ours, theirs in changed)
+        )
+
+
+def fingerprints(model_folder: Path, pool: list[Problem], heldout: list[Problem]) -> dict:
+    """Return what has to be the same for a run to go on, outside of its configuration."""
+    problems = json.dumps([[p.text, p.answer, p.kind] for p in pool + heldout])
+    return {
+        "the problems": hashlib.sha256(problems.encode()).hexdigest(),
+        "the starting model": digest(model_folder),
+    }

@@ -1,0 +1,114 @@
+"""What a run did: its summary in words, and a picture of what the selector chose meanwhile.
+
+What it teaches: the selector's curriculum.  Nobody tells it which kind of problem teaches; the
+lower panel of the picture shows how far it finds out, and when.
+
+Where it stands: after the last step.  `train.py` calls `show` at the end of a run, and
+`python report.py runs/small` does so again; several runs can be named.
+
+Try changing first: `WINDOW`.  At 3 the lower panel shows single visits, at 40 only the trend.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from plumbing.command import Parser, UserError, command
+from plumbing.figure import COLOURS, pyplot
+from plumbing.record import read_steps
+
+WINDOW = 15  # groups to either side
+
+
+def show(run: str | Path) -> None:
+    """Print in a few lines what a run learned and what it cost, and draw its figure."""
+    run = Path(run)
+    s = read_summary(run)
+    kinds = ", ".join(
+        f"{kind or 'other'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
+        for kind, after in s["accuracy_by_kind_after"].items()
+    )
+    groups, seconds = s["rollouts"] // s["group_size"], s["seconds"]
+    print(f"held-out accuracy  {s['accuracy_before']:.1%} -> {s['accuracy_after']:.1%}  ({kinds})")
+    print(f"rollouts           {s['rollouts']:,} ({s['tokens']:,} tokens) in {s['steps']:,} steps")
+    print(f"informative        {s['informative_groups']:,} of {groups:,} groups")
+    print(
+        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update, "
+        f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all"
+    )
+    try:
+        print(f"figure             {draw(run)}")
+    except UserError as error:
+        print(f"figure             none: {error}, then python report.py {run}")
+    print(f"trained model      {run / 'model'}")
+
+
+def read_summary(run: Path) -> dict:
+    """Return a finished run's `summary.json`; `UserError` where there is none."""
+    file = run / "summary.json"
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        for name in ("accuracy_before", "accuracy_after", "rollouts", "tokens", "group_size"):
+            float(summary[name])
+        by_kind = [summary[f"accuracy_by_kind_{when}"] for when in ("before", "after")]
+        if by_kind[0].keys() != by_kind[1].keys():
+            raise ValueError("the kinds before and after differ")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
+    return summary
+
+
+def draw(run: Path) -> Path:
+    """Draw `curve.png` into a run's folder and return its path; `UserError` without matplotlib."""
+    steps, before = read_steps(run), read_summary(run)["accuracy_before"]
+    plt = pyplot()
+    rollouts = [step["rollouts"] for step in steps]
+    accuracy = [(0, before)]
+    accuracy += [(step["rollouts"], step["accuracy"]) for step in steps if "accuracy" in step]
+    figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(7, 5.6), layout="constrained")
+    above.plot(*zip(*accuracy, strict=True), color=COLOURS[0], marker="o", markersize=4)
+    above.set(ylabel="held-out greedy accuracy", ylim=(-0.02, 1.02), xlim=(0, rollouts[-1]))
+    above.grid(alpha=0.3)
+    after = accuracy[-1][1]
+    above.set_title(f"{before:.1%} before, {after:.1%} after {rollouts[-1]:,} rollouts", loc="left")
+
+    kinds = [[str(kind) for kind in step["kind"]] for step in steps]
+    names = sorted({name for step in kinds for name in step})
+    shown = shares(kinds, names)
+    from_zero = np.concatenate([shown[:, :1], shown], axis=1)  # (names, 1 + steps)
+    labels = [name or "(no kind given)" for name in names]
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
+    below.stackplot([0, *rollouts], from_zero, labels=labels, colors=colours)
+    below.set(xlabel="training rollouts", ylim=(0, 1))
+    below.set_ylabel(f"kind of problem chosen\n(share of {2 * WINDOW + 1} groups around)")
+    below.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+    figure.savefig(run / "curve.png", dpi=150)
+    plt.close(figure)
+    return run / "curve.png"
+
+
+def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:
+    """Return the share of each kind among the groups around each step, (names, steps)."""
+    counts = np.array([[step.count(name) for step in kinds] for name in names], dtype=float)
+    around = np.ones(2 * WINDOW + 1)
+    summed = np.array([np.convolve(row, around)[WINDOW : WINDOW + len(row)] for row in counts])
+    return summed / summed.sum(axis=0)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Show what one run or several did."""
+    parser = Parser(
+        prog="report.py", description="Print what runs did, and draw curve.png in each."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
+    for run in parser.parse_args(argv).runs:
+        print(f"{run}")
+        show(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

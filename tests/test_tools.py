@@ -1,0 +1,141 @@
+"""What the tools measure, where it can be checked by hand; and what they refuse."""
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+
+import pytest
+import torch
+from conftest import ROOT, random_model
+
+sys.path.append(str(ROOT / "tools"))
+
+import bench
+import bench_memory
+import kill_loop
+import parity
+import plot_bench
+
+from grpo import token_logprobs
+from model import load
+from plumbing.config import Config, RolloutConfig
+
+RESULTS = ROOT / "tools" / "results"
+
+
+# ---- speed
+
+
+def test_a_ratio_of_times_is_that_of_the_medians_with_the_extremes_beside_it():
+    assert bench.ratio(theirs=[2.0, 4.0, 9.0], ours=[1.0, 2.0, 3.0]) == " 2.00 (2.00-3.00)"
+
+
+def test_the_floor_is_the_larger_of_two_times():
+    model = random_model()
+    n, c = sum(p.numel() for p in model.parameters()), model.config
+    cache = 2 * 3 * 10 * c.n_layers * c.n_kv_heads * c.head_dim  # keys and values, rows, tokens
+    reading = bench.floor(model, 3, 10, {"bandwidth": 1.0, "flops": 1e30})
+    assert reading == 4 * (n + cache)
+    assert bench.floor(model, 3, 10, {"bandwidth": 1e30, "flops": 1.0}) == 2 * 3 * n
+
+
+def test_both_sides_sample_and_learn(capsys):
+    """On the base model: as many tokens on both sides, and an update that moves the weights."""
+    models = bench.both_models("tiny", "cpu", torch.float32)
+    cfg = Config(rollout=RolloutConfig(group_size=2, max_new_tokens=3))
+    for side in (bench.Ours(models[0], load(ROOT / "base"), cfg, []),
+                 bench.Plain(models[1], models[1], cfg, None)):  # fmt: skip
+        before = [p.clone() for p in side.trained.parameters()]
+        tokens = side.sample([4, 5, 6])
+        assert getattr(tokens, "tokens", tokens).shape == (2, 6)
+        side.step([4, 5, 6])
+        assert any((a != b).any() for a, b in zip(before, side.trained.parameters(), strict=True))
+    machine = {"bandwidth": 1e9, "flops": 1e9}
+    row = bench.measure(models, 2, 3, Namespace(new=2, repeats=1, device="cpu"), machine)
+    bench.show("tiny", row)
+    assert "whole step" in capsys.readouterr().out
+
+
+def test_the_figure_of_the_speed(tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "bench.png"
+    files = [str(RESULTS / "bench.json"), str(RESULTS / "bench-growth.json")]
+    assert plot_bench.main([*files, str(out)]) == 0 and out.stat().st_size > 10_000
+
+
+# ---- memory
+
+
+def test_the_naive_way_computes_the_same_log_probabilities(tiny):
+    tokens = torch.randint(0, 23, (4, 12), generator=torch.Generator().manual_seed(0))
+    tokens[:, :5] = tokens[0, :5]
+    ours = token_logprobs(tiny, tokens, 5, 0.7)
+    assert torch.allclose(bench_memory.naive_logprobs(tiny, tokens, 5, 0.7), ours, atol=1e-5)
+
+
+def test_an_update_takes_memory_as_predicted_in_kind():
+    found = bench_memory.grown("chunks", vocab=50, G=2, L=4)
+    assert found["predicted"] > 0 and isinstance(found["grown"], int)
+
+
+# ---- parity
+
+
+def test_the_base_model_is_read_as_transformers_reads_it(capsys):
+    assert parity.main([str(ROOT / "base"), "--prompts", "2", "--new", "8"]) == 0
+    assert "greedy responses alike 2 of 2" in capsys.readouterr().out
+
+
+# ---- killing
+
+
+def test_a_run_is_killed_in_time_and_one_that_fails_is_an_error(tmp_path, monkeypatch):
+    assert "--resume" not in kill_loop.training(tmp_path, resume=False)
+    assert kill_loop.training(tmp_path, resume=True)[-1] == "--resume"
+    for code, seconds, finished in (("import time; time.sleep(60)", 0.1, False), ("", None, True)):
+        words = [sys.executable, "-S", "-c", code]
+        monkeypatch.setattr(kill_loop, "training", lambda out, resume, words=words: words)
+        assert kill_loop.finishes(tmp_path / "run", seconds) is finished
+    words[-1] = "raise SystemExit('the disk is full')"
+    with pytest.raises(kill_loop.UserError, match="run: ended with 1: the disk is full"):
+        kill_loop.finishes(tmp_path / "run", None)
+
+
+def test_the_outcome_of_a_run_has_no_times(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    step = {"step": 1, "chosen": [3], "kind": ["carry"], "rewards": [[1.0]], "solved": [[1.0]],
+            "rollouts": 1, "loss": 0.5}  # fmt: skip
+    line = json.dumps({**step, "seconds": {"total": 0.1}})
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    assert kill_loop.outcome(tmp_path) == (b"weights", [step])
+
+
+# ---- bad input
+
+WRONG = [
+    ("bench.py --groups 1", "no whole number >= 2"),
+    ("bench.py --device nowhere", "device: this machine has no 'nowhere'"),
+    ("bench.py --out {tmp}/nowhere/bench.json", "not a file in a folder"),
+    ("bench_memory.py --vocab 1", "no whole number >= 2"),
+    ("bench_memory.py --out {tmp}/nowhere/memory.json", "not a file in a folder"),
+    ("kill_loop.py --kills 0", "no whole number >= 1"),
+    ("kill_loop.py --out {tmp}", "exists; remove it"),
+    ("parity.py {tmp}/nowhere", "nowhere"),
+    ("plot_bench.py {tmp}/none.json {tmp}/none.json {tmp}/bench.png", "none.json: not written by"),
+    ("plot_bench.py {tmp}/few.json {tmp}/few.json {tmp}/bench.png", "few.json: not written by"),
+    ("plot_bench.py {growth} {growth} {tmp}/bench.png", "that of bench.py --growth second"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), WRONG, ids=[c for c, _ in WRONG])
+def test_what_cannot_be_done_ends_in_one_line(tmp_path, monkeypatch, capsys, command, message):
+    (tmp_path / "few.json").write_text(json.dumps({"1+1=": [0.5] * 9}))
+    script, *words = command.format(tmp=tmp_path, growth=RESULTS / "bench-growth.json").split()
+    if script.startswith("plot"):
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert importlib.import_module(script.removesuffix(".py")).main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
