@@ -163,24 +163,18 @@ def _decode(
 
 
 def _cut_at_stop(prompt: Tensor, tokens: Tensor, logprobs: Tensor, is_stop: Tensor) -> Group:
-    """Return the group in which each row ends with its first stop token.
-
-    Whatever was sampled behind it, before the row was dropped, becomes zeros.
-    """
+    """Return the rows as a group: each ends with its first stop token, and zeros follow."""
     stopped = is_stop[tokens]  # (n, steps)
     finished = stopped.any(dim=1)  # (n,)
     ends = stopped.int().argmax(dim=1) + 1  # argmax finds the first, (n,)
     lengths = torch.where(finished, ends, tokens.shape[1])
     used = int(lengths.max())
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
+    # what a row said between its end and the moment when it was dropped is wiped out
     tokens = tokens[:, :used].masked_fill(after_end, 0)
-    return Group(
-        tokens=torch.cat((prompt, tokens), dim=1),  # (n, P + T_new)
-        prompt_len=prompt.shape[1],
-        lengths=lengths,
-        logprobs=logprobs[:, :used].masked_fill(after_end, 0.0),
-        finished=finished,
-    )
+    logprobs = logprobs[:, :used].masked_fill(after_end, 0.0)
+    tokens = torch.cat((prompt, tokens), dim=1)  # (n, P + T_new)
+    return Group(tokens, prompt.shape[1], lengths, logprobs, finished)
 
 
 class Sampler:
@@ -194,8 +188,7 @@ class Sampler:
             raise ValueError(f"n and max_new_tokens must be at least 1, not {n}, {max_new_tokens}")
         if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
             raise ValueError(
-                f"need temperature >= 0, top_k >= 0 and 0 < top_p <= 1, "
-                f"not {temperature}, {top_k} and {top_p}"
+                f"need temperature, top_k >= 0 and 0 < top_p <= 1: {temperature}, {top_k}, {top_p}"
             )
         self.max_new_tokens = max_new_tokens
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p

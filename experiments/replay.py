@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import project  # noqa: F401 (puts the project on the path)
 from tqdm import tqdm
 
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number

@@ -85,6 +85,23 @@ def test_no_circle():
         follow(name, ())
 
 
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_a_script_puts_the_project_on_the_path_first(path):
+    """Else it runs in the tests, whose path holds the project, and nowhere else."""
+    names = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name.split(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module.split(".")[0])
+    theirs = [name for name in names if name in OURS | {"project"}]
+    library = path.name == "runs.py"  # imported by scripts that did so
+    assert theirs[:1] in ([], ["project"]) or library, theirs
+
+
 # ---- sizes
 
 

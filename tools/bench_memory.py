@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import project  # noqa: F401 (puts the project on the path)
 import torch
 from tqdm import tqdm
 

@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import project  # noqa: F401 (puts the project on the path)
+
 from plumbing.command import Parser, UserError, command, file_to_write
 from plumbing.figure import pyplot
 
