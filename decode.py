@@ -9,8 +9,9 @@ and, in a small model, into starting operations.  So three things are done once 
     one prompt    has its keys and values stored once, and each step reads them once for all rows
                   that continue it (Hydragen, arXiv 2402.05099); a row stores only its own
 
-Where it stands: within `rollout.py`, after the prompt.  It computes `Transformer.forward` for one
-token per row, up to rounding (tests/test_decode.py compares them); gradients never pass here.
+Where it stands (skip this file on a first reading): within `rollout.py`, after the prompt.  It
+computes `Transformer.forward` for one token per row, up to rounding (tests/test_decode.py compares
+them); gradients never pass here.
 
 Try changing first: `SMALL`, the size above which a matrix is packed.  On one CPU core, G = 8:
 packing all of them (0) makes rollouts of `base/`, whose matrices are small, take 1.6 times as long;
@@ -33,24 +34,6 @@ SMALL = 2**18  # up to so many weights a matrix stays in the processor's own cac
 Function = Callable[[Tensor], Tensor]
 
 
-def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Function:
-    """Return x -> x W' + b for x (n, in) and W (out, in), neither of which may change meanwhile."""
-    weight = weight.detach().to(dtype)
-    bias = None if bias is None else bias.detach().to(dtype)
-    packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    on_cpu = weight.device.type == "cpu" and dtype == torch.float32
-    if packs and on_cpu and weight.numel() > SMALL:
-        # F.linear packs the weight anew in every call, which costs more than the product; these
-        # two are what torch.compile uses for weights that stay as they are
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-        product = torch.ops.mkldnn._linear_pointwise
-        return lambda x: product(x, packed, bias, "none", [], "")
-    matrix = weight.t().contiguous()  # (in, out)
-    if bias is None:
-        return lambda x: x.to(dtype) @ matrix
-    return lambda x: torch.addmm(bias, x.to(dtype), matrix)
-
-
 @dataclass
 class Layer:
     """One block: its weights, fused and frozen, and the keys and values that its rows attend to."""
@@ -64,38 +47,6 @@ class Layer:
     prompt_v: Tensor  # (K, B, P, D)
     own_k: Tensor  # (K, n, D, max_new_tokens), rotated and scaled too
     own_v: Tensor  # (K, n, max_new_tokens, D)
-
-
-def fuse(block: Block, past: KeysAndValues, rows: int, max_new: int, dtype: torch.dtype) -> Layer:
-    """Return a block ready to decode `rows` rows; `past` is of the prompts, (B, K, P, D) each."""
-    a, mlp = block.self_attn, block.mlp
-    # scores and their softmax are in float32, as in training's fused kernels
-    k, v = (t.transpose(0, 1).float() for t in past)  # (K, B, P, D)
-    K, _, _, D = k.shape
-
-    def together(name: str, groups: int, *projections: nn.Linear) -> Tensor | None:
-        """Join weights or biases: of each projection the first group, then of each the second..."""
-        parts = [getattr(projection, name) for projection in projections]
-        if parts[0] is None:
-            return None
-        return torch.cat([part.unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)
-
-    def qk_norm(heads: Tensor) -> Tensor:  # (K, n, R+1, D)
-        return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
-
-    qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
-    # the norm's weight g moves into the matrix after it: W (g x) = (W diag(g)) x
-    qkv_weight = together("weight", *qkv).mul_(block.input_layernorm.weight)
-    gate_up_weight = together("weight", *gate_up).mul_(block.post_attention_layernorm.weight)
-    return Layer(
-        qkv=frozen(qkv_weight, together("bias", *qkv), dtype),
-        out=frozen(a.o_proj.weight, a.o_proj.bias, dtype),
-        gate_up=frozen(gate_up_weight, together("bias", *gate_up), dtype),
-        down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
-        qk_norm=qk_norm if hasattr(a, "q_norm") else None,
-        prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
-        own_k=k.new_empty(K, rows, D, max_new), own_v=k.new_empty(K, rows, max_new, D),
-    )  # fmt: skip
 
 
 class Decoder:
@@ -168,3 +119,53 @@ class Decoder:
                 layer.prompt_k, layer.prompt_v = layer.prompt_k[:, rows], layer.prompt_v[:, rows]
         if self.start is not None:
             self.start, self.pads = self.start[rows], self.pads[rows]
+
+
+def fuse(block: Block, past: KeysAndValues, rows: int, max_new: int, dtype: torch.dtype) -> Layer:
+    """Return a block ready to decode `rows` rows; `past` is of the prompts, (B, K, P, D) each."""
+    a, mlp = block.self_attn, block.mlp
+    # scores and their softmax are in float32, as in training's fused kernels
+    k, v = (t.transpose(0, 1).float() for t in past)  # (K, B, P, D)
+    K, _, _, D = k.shape
+
+    def together(name: str, groups: int, *projections: nn.Linear) -> Tensor | None:
+        """Join weights or biases: of each projection the first group, then of each the second..."""
+        parts = [getattr(projection, name) for projection in projections]
+        if parts[0] is None:
+            return None
+        return torch.cat([part.unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)
+
+    def qk_norm(heads: Tensor) -> Tensor:  # (K, n, R+1, D)
+        return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
+
+    qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
+    # the norm's weight g moves into the matrix after it: W (g x) = (W diag(g)) x
+    qkv_weight = together("weight", *qkv).mul_(block.input_layernorm.weight)
+    gate_up_weight = together("weight", *gate_up).mul_(block.post_attention_layernorm.weight)
+    return Layer(
+        qkv=frozen(qkv_weight, together("bias", *qkv), dtype),
+        out=frozen(a.o_proj.weight, a.o_proj.bias, dtype),
+        gate_up=frozen(gate_up_weight, together("bias", *gate_up), dtype),
+        down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
+        qk_norm=qk_norm if hasattr(a, "q_norm") else None,
+        prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
+        own_k=k.new_empty(K, rows, D, max_new), own_v=k.new_empty(K, rows, max_new, D),
+    )  # fmt: skip
+
+
+def frozen(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Function:
+    """Return x -> x W' + b for x (n, in) and W (out, in), neither of which may change meanwhile."""
+    weight = weight.detach().to(dtype)
+    bias = None if bias is None else bias.detach().to(dtype)
+    packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    on_cpu = weight.device.type == "cpu" and dtype == torch.float32
+    if packs and on_cpu and weight.numel() > SMALL:
+        # F.linear packs the weight anew in every call, which costs more than the product; these
+        # two are what torch.compile uses for weights that stay as they are
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        product = torch.ops.mkldnn._linear_pointwise
+        return lambda x: product(x, packed, bias, "none", [], "")
+    matrix = weight.t().contiguous()  # (in, out)
+    if bias is None:
+        return lambda x: x.to(dtype) @ matrix
+    return lambda x: torch.addmm(bias, x.to(dtype), matrix)

@@ -2,7 +2,8 @@
 
 What it teaches: policy gradients with verifiable rewards need neither a value network nor a learned
 reward.  Sample G responses to one problem and compare each with the group's own mean: what was
-better becomes likelier, what was worse becomes less likely.  Five functions, each used by the next:
+better becomes likelier, what was worse becomes less likely.  Five functions, in the order of their
+use:
 
     group_advantages    A_g = (r_g - mean r) / std r           which responses were better
     token_weights       w_t                                    how much each token counts
@@ -15,9 +16,9 @@ chosen a problem and the verifier has judged the responses to it.
 
 Try changing first: the clip.  With one update per group the ratio is 1 and the clip never acts, so
 take four: `--set update.updates_per_group=4` ends at 94.5, 88.5 and 94.5% on seeds 0 to 2, where
-one update ends at 99.5, 99.0 and 97.5%.  Each group now moves the policy too far.  Clipped hard as
-well, by `update.clip_low=0.002` and `update.clip_high=0.002`, it ends at 98.5, 99.0 and 93.0%.
-`aggregate` and `advantage` change less than a point here: all responses are about equally long.
+one update ends at 99.5, 99.0 and 97.5%: each group now moves the policy too far.  With four updates
+and a tight clip (`update.clip_low=0.002`, `update.clip_high=0.002`) it ends at 98.5, 99.0 and
+93.0%.  `aggregate` and `advantage` change less than a point: all responses have similar lengths.
 
 Departures from the papers.  From GRPO (DeepSeekMath, arXiv 2402.03300): there is no KL term unless
 `kl_coef` > 0; by default the upper clip is the larger one and the loss is a mean over tokens (both
@@ -103,7 +104,7 @@ def grpo_loss(
     if weights is None:
         weights = token_weights(mask, aggregate)
     real = mask.bool()  # (G, L)
-    # Behind the end of a response anything may stand, even -inf, and 0 * inf is NaN.
+    # After the end of a response there may be anything, even -inf, and 0 * inf is NaN.
     log_ratio = torch.where(real, logp - old_logp, 0.0)
     ratio = log_ratio.exp()  # (G, L)
     A = advantages[:, None]  # (G, 1)
@@ -114,7 +115,7 @@ def grpo_loss(
     if kl_coef:
         if ref_logp is None:
             raise ValueError("kl_coef > 0 needs ref_logp")
-        # k3 = exp(d) - 1 - d estimates KL(pi || pi_ref) without bias and is never negative
+        # k3 = exp(d) - 1 - d, for samples of pi, estimates KL(pi || pi_ref) and is never negative
         # (Schulman 2020); expm1, since exp(d) - 1 is 0 in float32 for the small d of training.
         d = torch.where(real, ref_logp - logp, 0.0)
         k3 = torch.expm1(d) - d  # (G, L)
@@ -128,11 +129,11 @@ def token_logprobs(
 ) -> Tensor:
     """Return log pi(y_t | x, y_<t) of the response tokens, in float32, (G, T) -> (G, T-P).
 
-    At the temperature of sampling, or else the ratio would not begin at 1.  All rows start with the
-    same prompt, so the model reads it once for all of them, and gradients flow through that one
-    row.  The (G, T, V) logits would be by far the largest tensor of training: where they have more
-    than `memory.LOGITS_AT_ONCE` entries they are made for a few positions at a time, and made again
-    on the way back instead of being kept.
+    The temperature is that of sampling, or else the ratio would not begin at 1.  All rows start
+    with the same prompt, so the model reads it once for all of them, and gradients flow through
+    that one row.  The (G, T, V) logits would be by far the largest tensor of training: where they
+    have more than `memory.LOGITS_AT_ONCE` entries they are made for a few positions at a time, and
+    made again on the way back instead of being kept.
     """
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
@@ -200,10 +201,11 @@ def backward(
 ) -> dict[str, float]:
     """Add the gradient of the loss over all groups to the weights' `.grad`; return loss and stats.
 
-    A few rows at a time (`micro_batch`), which saves memory and changes nothing else: the weights
-    of all tokens of all groups are fixed first, so that the parts' gradients simply add up.
+    With `micro_batch` this goes a few rows at a time, which saves memory and changes nothing else:
+    the weights of all tokens of all groups are fixed first, so that the gradients simply add up.
     """
     G, limit, update = cfg.rollout.group_size, cfg.rollout.max_new_tokens, cfg.update
+    # groups have different lengths: padded to the limit, their masks can be put together
     masks = [F.pad(group.mask, (0, limit - group.mask.shape[1])) for group in groups]
     weights = token_weights(torch.cat(masks), update.aggregate, limit)  # (len(groups) * G, limit)
     totals: dict[str, float] = {}

@@ -1,17 +1,18 @@
 """Rollouts: sample G responses to one prompt, reading the prompt once.
 
-What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is read a
-single time for all G rows; every further token costs one step of one token per row (`decode.py`);
-and whenever at least half of the rows have said a stop token, those rows leave the batch.
+What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is read once
+for all G rows; each further token of all rows comes from one fast step (`decode.py`); and whenever
+at least half of the rows have ended with a stop token, these rows leave the batch.
 
-Where it stands: the line "sample y_1..y_G ~ pi_old( . | x)" of the algorithm.  The
+Where it stands: the line "y_1..y_G ~ pi_old( . | x)" of the box in `train.py`.  The
 log-probabilities recorded here are log pi_old in the ratio of `grpo.grpo_loss`.  So they are those
 of the *whole* distribution at the sampling temperature, even where top-k or top-p cut its tail.
 
 Try changing first: `--set rollout.top_k=1` with `small.json`.  All G responses then agree: no group
-is informative (102 of 185 are otherwise), and accuracy stays at 20.0%.  Two tokens to choose from
+is informative (by default 102 of 185 are), and accuracy stays at 20.0%.  Two tokens to choose from
 suffice: `top_k=2` ends at 98.5%.  Or drop rows whenever one has finished (`n_going < len(rows)`):
-the tokens are the same, and answering 256 problems takes 10% longer, for dropping copies the rest.
+the tokens are the same, and answering 256 problems takes 10% longer, as each drop copies the
+others.
 
 One departure from the usual loop: the random numbers behind all tokens are drawn beforehand.  So
 the tokens of a row never depend on when others finish, nor on how many processes share the rows.
@@ -21,13 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from decode import Decoder
 from model import KVCache, Transformer
-
-ROWS = ("tokens", "lengths", "logprobs", "finished")  # the tensors of a `Group`
 
 
 @dataclass
@@ -55,23 +53,6 @@ class Group:
     def entropy(self) -> float:
         """Return -mean log p of the sampled tokens in nats, an estimate of the policy's entropy."""
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
-
-    def to(self, device: str | torch.device) -> "Group":
-        """Return the same group on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ROWS}
-        return Group(prompt_len=self.prompt_len, **moved)
-
-
-def join(parts: Sequence[Group]) -> Group:
-    """Return one group with the rows of several that answer the same prompt."""
-    longest = max(part.logprobs.shape[1] for part in parts)
-
-    def padded(part: Group, name: str) -> Tensor:
-        rows, missing = getattr(part, name), longest - part.logprobs.shape[1]
-        return F.pad(rows, (0, missing)) if rows.dim() == 2 else rows  # with zeros, after the end
-
-    rows = {name: torch.cat([padded(part, name) for part in parts]) for name in ROWS}
-    return Group(prompt_len=parts[0].prompt_len, **rows)
 
 
 @torch.no_grad()
@@ -163,14 +144,13 @@ def _decode(
 
 
 def _cut_at_stop(prompt: Tensor, tokens: Tensor, logprobs: Tensor, is_stop: Tensor) -> Group:
-    """Return the rows as a group: each ends with its first stop token, and zeros follow."""
+    """Return the rows as a group; what a row said after its first stop token becomes zeros."""
     stopped = is_stop[tokens]  # (n, steps)
     finished = stopped.any(dim=1)  # (n,)
     ends = stopped.int().argmax(dim=1) + 1  # argmax finds the first, (n,)
     lengths = torch.where(finished, ends, tokens.shape[1])
     used = int(lengths.max())
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
-    # what a row said between its end and the moment when it was dropped is wiped out
     tokens = tokens[:, :used].masked_fill(after_end, 0)
     logprobs = logprobs[:, :used].masked_fill(after_end, 0.0)
     tokens = torch.cat((prompt, tokens), dim=1)  # (n, P + T_new)

@@ -29,7 +29,7 @@ whether a problem can still teach depends on them, however the advantages are ma
 Try changing first: `ema`, with `--set selector.name=dopr`.  At 0.3 the default job ends at 38.5,
 30.0 and 21.5% on seeds 0 to 2; at 0.9 it ends at 60.0, 99.0 and 98.5%, since a group is eight
 observations, and the newest group is the best guess of the next.  Then `bonus`, at that ema: 0 ends
-at 60.0, 99.0 and 98.0%, but 1 at 21.0, 27.5 and 20.5%, as curiosity drowns what was learned.
+at 60.0, 99.0 and 98.0%, but 1 at 21.0, 27.5 and 20.5%, as curiosity outweighs the history.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-if __name__ == "select":  # the standard library asks for its own module of this name
+if __name__ == "select":  # imported in place of the standard module: see plumbing/selectors.py
     from plumbing.selectors import hand_over
 
     hand_over()
@@ -54,7 +54,7 @@ class OneShotSelector:
     """
 
     MEMORY = ("mean", "variance", "visits", "entropies", "t")  # what a checkpoint has to hold
-    COUNTS = False  # whether it counts passes and failures, and so needs rewards from 0 to 1
+    NEEDS_VERDICTS = False  # whether it counts passes and failures: rewards from 0 to 1
 
     def __init__(
         self,
@@ -116,15 +116,15 @@ class OneShotSelector:
         """Remember the rewards (G,) of a group of problem i, and its entropy (nats) if known."""
         rewards = np.asarray(rewards, dtype=np.float64)
         known = 0 <= i < len(self.mean) and rewards.size > 0 and np.isfinite(rewards).all()
-        if not known or (self.COUNTS and not ((rewards >= 0) & (rewards <= 1)).all()):
-            needed = "verdicts from 0 to 1" if self.COUNTS else "finite numbers"
+        if not known or (self.NEEDS_VERDICTS and not ((rewards >= 0) & (rewards <= 1)).all()):
+            needed = "verdicts from 0 to 1" if self.NEEDS_VERDICTS else "finite numbers"
             raise ValueError(
                 f"cannot learn from rewards {rewards.tolist()} of problem {i}: give it {needed}"
             )
         b, r = self.ema, rewards.mean()
         # West's exponentially weighted variance, with the group's own variance inside
-        spread = rewards.var() + (1 - b) * (r - self.mean[i]) ** 2
-        self.variance[i] += b * (spread - self.variance[i])
+        deviation = rewards.var() + (1 - b) * (r - self.mean[i]) ** 2
+        self.variance[i] += b * (deviation - self.variance[i])
         self.mean[i] += b * (r - self.mean[i])
         if entropy is not None:
             first = np.isnan(self.entropies[i])
@@ -151,25 +151,29 @@ class OneShotSelector:
 
 
 class Informative(OneShotSelector):
-    """DoPR with the purpose of volatility in its place: how likely is the next group to teach?
+    """The default: V_i estimates what volatility only stands for, whether the next group teaches.
 
-    V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3]): the chance that G rewards are not all equal, times
-    the chance that of three more tries one is wrong, so that something is left to learn.  The pass
-    rate p is Beta(1 + hits, 1 + misses), and each visit first multiplies both counts by 1 - `ema`.
-    sqrt(v) cannot tell a problem that was never visited from one that was seen to vary, nor 4 of 8
-    seen once from 4 of 8 seen always; this can.  The formula is ours, and the product is a score,
-    no probability; `experiments/replay.py` leaves out one part after the other.
+        V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3])
+
+    is the chance that G rewards are not all equal, times the chance that at least one of three more
+    tries is wrong, so that something is left to learn.  The pass rate p is Beta(1 + hits, 1 +
+    misses), and each visit first multiplies both counts by 1 - `ema`.  With G = 8 a problem that
+    was never visited has V = .58; after one group it has .81 if 4 of 8 were right, .47 if none was
+    and .12 if all were.  sqrt(v) is as large for a problem never visited as for one that was seen
+    to vary, and after one visit with 4 of 8 as after many; this is not.  The formula is ours.  The
+    product is a score, not a probability; `experiments/replay.py` leaves out one part after the
+    other.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")
-    COUNTS = True
-    TRIES = 3  # with 1 even half-learned problems are avoided, with infinitely many none is
+    NEEDS_VERDICTS = True
+    TRIES = 3  # fewer avoid half-learned problems already, more still visit nearly learned ones
 
     def forget(self, n_problems: int) -> None:
         super().forget(n_problems)
         self.hits = np.zeros(n_problems)  # faded counts, (N,)
         self.misses = np.zeros(n_problems)
-        self.group_size = 8  # until the first group tells
+        self.group_size = 8  # a guess, until the first group
 
     def volatility(self, candidates: Sequence[int]) -> np.ndarray:
         a, b = 1 + self.hits[candidates], 1 + self.misses[candidates]  # (M,)
@@ -237,7 +241,7 @@ class Thompson(OneShotSelector):
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "passed", "failed", "draw")
-    COUNTS = True
+    NEEDS_VERDICTS = True
 
     def forget(self, n_problems: int) -> None:
         super().forget(n_problems)

@@ -1,23 +1,25 @@
-"""DoPR: at each step one problem is chosen, tried G times, and learned from.
+"""One-shot RLVR: at each step one problem is chosen, tried G times, and learned from.
 
 What it teaches: GRPO with verifiable rewards is a page of code, and so is what DoPR adds to it.
 One step:
 
     candidates ~ the pool                       M of N problems                  `train`, below
-    i = argmax A_i                              volatility + exploration         `select.py`
+    i = argmax A_i                              the most promising problem       `select.py`
     y_1..y_G ~ pi_old( . | x_i)                 the step's only rollouts         `rollout.py`
     r_g = 1 if y_g's answer equals the gold     the verifiable reward            `verifier.py`
-    remember (r_1..r_G) of problem i            m_i, v_i, n_i, H_i               `select.py`
+    remember (r_1..r_G) of problem i            its pass rate, spread, visits    `select.py`
     A_g = (r_g - mean r) / std r                0 if all are equal: no update    `grpo.py`
     theta <- theta - lr * gradient              of the clipped surrogate         `grpo.py`
 
-Where it stands: this is where everything meets.  `train` is the box, stage by stage; `start` builds
-what it needs, and what surrounds it (reading input, checkpoints, the record) is in `plumbing/`.
-The full-batch baseline runs through the same loop: there the selector returns all M candidates.
+Where it stands: this is where everything meets.  `train` carries out these lines, stage by stage.
+`build` makes what it needs, and what surrounds it (reading input, checkpoints, the record) is in
+`plumbing/`.  The full-batch baseline runs through the same loop: its selector returns all M
+candidates.
 
-Try changing first: `--set selector.name=random_one`, then `full_batch`.  After the same
-1,480 rollouts they end at 20.5 and 20.0% instead of 99.5% (seed 0): at this learning rate a random
-problem teaches too seldom, and the full batch has paid for 11 updates instead of 102.
+Try changing first: `--set selector.name=random_one`, then `full_batch`, each with an `--out` of its
+own.  After the same 1,480 rollouts they end at 20.5 and 20.0% instead of 99.5% (seed 0): at this
+learning rate a random problem teaches too seldom, and 1,480 rollouts buy the full batch 11 updates
+instead of 102.
 """
 
 import argparse
@@ -40,13 +42,14 @@ from plumbing.record import Record, Step
 from plumbing.run import Run
 from policy import Policy
 
+# what `grpo.py` defines can be imported from here as well
 __all__ = ["group_advantages", "grpo_loss", "main", "token_logprobs", "token_weights", "train"]
 
 
 def train(
     cfg: Config, policy: Policy, pool: list[Problem], heldout: list[Problem], run: Run
 ) -> None:
-    """Follow the algorithm box above, stage by stage, until the steps or rollouts are spent."""
+    """Carry out the algorithm above, stage by stage, until the steps or rollouts are spent."""
     model, selector, costs = policy.model, run.selector, run.costs
     reference = policy.load() if cfg.update.kl_coef > 0 else None
     M, G = min(cfg.selector.candidates, len(pool)), cfg.rollout.group_size
@@ -55,7 +58,7 @@ def train(
         # 1. Choose.  M problems are drawn from the pool, and of these the selector takes the one
         # that promises most by what it remembers.  So far nothing has been paid for.
         candidates = run.candidate_stream.choice(len(pool), M, replace=False)  # (M,)
-        offer = run.offer(candidates)
+        offer = run.offer(candidates)  # their scores, for the record
         chosen = selector.choose(candidates)  # one index; the full batch returns all M
 
         # 2. Roll out and reward.  The policy tries the problem G times, which is what a step costs,
@@ -78,6 +81,7 @@ def train(
         stats = {"loss": 0.0}
         if informative:
             if cfg.update.decay:
+                # the learning rate falls linearly, to 0 after the last step
                 set_rate(run.optimizer, cfg.update.lr * (1 - run.step / run.record.n_steps))
             with costs.clock("update"):
                 groups, A = zip(*informative, strict=True)
@@ -149,9 +153,9 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
             train(cfg, policy, pool, heldout, run)
             run.record.bar.close()
             run.save()
-            if run.asked:
+            if run.stopped_by:
                 print(f"stopped after step {run.step}, which is saved; add --resume to go on")
-                return 128 + run.asked
+                return 128 + run.stopped_by
             weights, summary = run.weights(), run.summary()
             if parallel.rank() == 0:
                 checkpoint.replace_folder(out / "model", partial(policy.save, weights=weights))

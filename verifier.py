@@ -12,11 +12,12 @@ understood is compared as text, and everything has a limit: any text is judged w
 a second, in any thread.  "18+25" is not the answer 43, though it is equal: `answers/finished.py`
 says why.
 
-Where it stands: `verify` is the reward r(x, y) of every formula.  `policy.py` calls it once for
-each response.  To watch it decide:  python verifier.py "so \boxed{\tfrac{2}{4}}" "0.5"
+Where it stands: `verify` gives the verdict that the reward r(x, y) is made of.  `policy.py` calls
+it once for each response.  To watch it decide:  python verifier.py "so \boxed{\tfrac{2}{4}}" "0.5"
 
 Try changing first: `TRUST` in `answers/extraction.py`, the places where an answer may stand.
-Without its last row `small.json` ends at 0.0% instead of 99.5%, as no response is ever rewarded.
+Without its last row `small.json` ends at 0.0% instead of 99.5%: no response is ever right, in
+training or in evaluation.
 """
 
 import argparse
@@ -38,7 +39,7 @@ Reading = tuple[str, bool]  # a normalised text, and whether 2e-5 in it is a num
 
 
 def verify(response: str, gold: str) -> bool:
-    """Return the reward: True if the response commits to an answer that equals the gold answer."""
+    """Return the verdict: True if the response commits to an answer that equals the gold answer."""
     answer = extract_answer(response)
     if answer is None:
         return repeats_unclosed_gold(response, gold)

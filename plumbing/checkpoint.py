@@ -19,14 +19,13 @@ tests of `tests/test_resume.py` notice.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from plumbing.command import UserError
+from plumbing.weights import sums
 
 LATEST, PREVIOUS, SET_ASIDE = "checkpoint", "previous", "checkpoint.set-aside"
 UNFINISHED = "checkpoint.unfinished"
@@ -51,7 +51,7 @@ def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(on_cpu, new / FILES[0])
         (new / FILES[1]).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        (new / SUMS).write_text(sums(new), encoding="utf-8")
+        (new / SUMS).write_text(sums(new, FILES), encoding="utf-8")
         for path in (*new.iterdir(), new):
             _to_disk(path)
         if latest.exists():
@@ -78,7 +78,7 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
             raise UserError(f"{folder / name}: missing{remedy}")
     try:
         written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
-        now = sums(folder)
+        now = sums(folder, FILES)
         for line, name in zip(now.split("\n"), FILES, strict=False):
             if line not in written:
                 raise UserError(f"{folder / name}: not as {SUMS} says: damaged{remedy}")
@@ -92,15 +92,6 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
         return tensors, state
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error}){remedy}") from error
-
-
-def sums(folder: Path, names: Iterable[str] = FILES) -> str:
-    """Return what SHA256SUMS says of these files, with one line per file."""
-    lines = []
-    for name in names:
-        with (folder / name).open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
-    return "".join(lines)
 
 
 def _to_disk(path: Path) -> None:

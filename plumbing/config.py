@@ -6,7 +6,8 @@ that names the key.
 
 Where it stands: before everything else.  `python train.py --help` prints all of it.
 
-Try changing first: `python train.py --config small.json --set selector.name=random_one`.
+Try changing first: `python train.py --config small.json --out runs/1 --set
+selector.name=random_one`.
 """
 
 import difflib
@@ -140,7 +141,7 @@ class UpdateConfig:
         0, "rows per backward pass, 0 for a whole group; fewer take less memory", least=0
     )
     recompute: bool = key(
-        False, "compute each layer again on the way back: less memory, a third more work",
+        False, "compute each layer again on the way back: less memory, up to a third more work",
         resumable=True,
     )  # fmt: skip
     offload: bool = key(

@@ -20,18 +20,19 @@ function here returns what it was given.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from plumbing.command import UserError
-from rollout import Group, join
+from rollout import Group
 
 
 def start() -> None:
@@ -102,6 +103,8 @@ def all_or_none() -> Iterator[None]:
 
 # --------------------------------------------------------------------------- rows of a group
 
+ROWS = ("tokens", "lengths", "logprobs", "finished")  # the tensors of a `Group`
+
 
 def share(n: int) -> slice:
     """Return this process's rows of n; all processes have equally many."""
@@ -114,7 +117,24 @@ def whole_group(part: Group) -> Group:
     if world() == 1:
         return part
     device = part.tokens.device
-    return join([other.to(device) for other in gather(part.to("cpu"))])
+    return join([_moved(other, device) for other in gather(_moved(part, "cpu"))])
+
+
+def _moved(group: Group, device: str | torch.device) -> Group:
+    """Return the group with its tensors on another device."""
+    return Group(prompt_len=group.prompt_len, **{n: getattr(group, n).to(device) for n in ROWS})
+
+
+def join(parts: Sequence[Group]) -> Group:
+    """Return one group with the rows of several that answer the same prompt."""
+    longest = max(part.logprobs.shape[1] for part in parts)
+
+    def padded(part: Group, name: str) -> Tensor:
+        rows, missing = getattr(part, name), longest - part.logprobs.shape[1]
+        return F.pad(rows, (0, missing)) if rows.dim() == 2 else rows  # with zeros, after the end
+
+    rows = {name: torch.cat([padded(part, name) for part in parts]) for name in ROWS}
+    return Group(prompt_len=parts[0].prompt_len, **rows)
 
 
 def sum_gradients(model: nn.Module) -> None:

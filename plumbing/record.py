@@ -40,13 +40,15 @@ class Step:
 class Costs:
     """What a run has spent: rollouts, tokens, updates, seconds."""
 
-    KEPT = ("rollouts", "tokens", "updates", "informative_groups", "group_size", "seconds", "told")
+    KEPT = (
+        "rollouts", "tokens", "updates", "informative_groups", "group_size", "seconds", "reported",
+    )  # fmt: skip
 
     def __init__(self, updates_per_group: int):
         self.updates_per_group = updates_per_group
         self.rollouts = self.tokens = self.updates = self.informative_groups = self.group_size = 0
         self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0, "total": 0.0}
-        self.told = dict(self.seconds)  # what earlier lines of the record have reported
+        self.reported = dict(self.seconds)  # what earlier lines of the record have reported
         self.since = time.perf_counter()  # when "total" was last brought up to date
 
     @contextmanager
@@ -71,11 +73,11 @@ class Costs:
         self.seconds["total"] += now - self.since
         self.since = now
 
-    def since_last_told(self) -> dict[str, float]:
+    def since_last_line(self) -> dict[str, float]:
         """Return the seconds that were spent since this was last asked."""
         self.count_total()
-        seconds = {part: self.seconds[part] - self.told[part] for part in self.seconds}
-        self.told = dict(self.seconds)
+        seconds = {part: self.seconds[part] - self.reported[part] for part in self.seconds}
+        self.reported = dict(self.seconds)
         return seconds
 
 
@@ -122,17 +124,17 @@ class Record:
             raise UserError(f"{self.out / METRICS}: shorter than at the checkpoint")
         self.file.truncate(position)
 
-    def evaluation_due(self, step: int, rollouts: int, every: int) -> bool:
-        """Whether to evaluate now: after the last step, and after each passed multiple of `every`.
+    def evaluation_due(self, rollouts: int, every: int) -> bool:
+        """Whether the rollouts have passed a multiple of `every` since the last evaluation.
 
         A step that passes several multiples at once is evaluated once.
         """
         due = rollouts // every > self.evaluated_at // every
         if due:
             self.evaluated_at = rollouts
-        return due or step == self.n_steps
+        return due
 
-    def learned(self) -> bool:
+    def may_end_early(self) -> bool:
         """Whether the run may end early: two evaluations in a row reached `stop_accuracy`."""
         return self.stop_accuracy > 0 and self.good_enough >= 2
 
@@ -146,7 +148,7 @@ class Record:
             "rollouts": costs.rollouts, "tokens": costs.tokens, "updates": costs.updates,
             "informative_groups": costs.informative_groups,
             "entropy": float(np.mean([a.group.entropy() for a in step.attempts])), **step.stats,
-            **step.evaluation, "seconds": costs.since_last_told(),
+            **step.evaluation, "seconds": costs.since_last_line(),
         }  # fmt: skip
         self.file.write(_line(entry))
         self.file.flush()

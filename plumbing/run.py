@@ -45,7 +45,7 @@ class Run:
         self.costs = Costs(cfg.update.updates_per_group)
         self.record = record
         self.stop = checkpoint.Stop()
-        self.asked = 0  # the number of the signal that ended the loop
+        self.stopped_by = 0  # the number of the signal that ended the loop
 
     @contextmanager
     def open(self, resume: str | None) -> Iterator[None]:
@@ -75,10 +75,15 @@ class Run:
 
     def goes_on(self) -> bool:
         """Whether there is another step: not after the last, nor after a signal to any process."""
-        if self.step >= self.record.n_steps or self.record.learned():
+        if self.is_over() or self.record.may_end_early():
             return False
-        self.asked = max(parallel.gather(self.stop.asked))
-        return not self.asked
+        self.stopped_by = max(parallel.gather(self.stop.asked))
+        return not self.stopped_by
+
+    def is_over(self) -> bool:
+        """Whether all steps are done, or a selector of several problems has spent the rollouts."""
+        spent = 0 < self.cfg.max_rollouts <= self.costs.rollouts
+        return spent or self.step >= self.record.n_steps
 
     def offer(self, candidates: np.ndarray) -> dict:
         """Return what the selector thinks of the candidates, before it chooses."""
@@ -91,7 +96,8 @@ class Run:
 
     def evaluation_due(self) -> bool:
         """Whether the step that has just been counted is one after which to evaluate."""
-        return self.record.evaluation_due(self.step, self.costs.rollouts, self.cfg.eval_every)
+        due = self.record.evaluation_due(self.costs.rollouts, self.cfg.eval_every)
+        return due or self.is_over()
 
     def write(self, step: Step) -> None:
         """Record the step, and save where a checkpoint is due."""

@@ -67,7 +67,9 @@ def fitting_problems(
     limit = cfg.data.max_prompt_tokens or max(lengths)
     rest = [problem for problem, n in zip(pool, lengths, strict=True) if n <= limit]
     if not rest:
-        raise UserError(f"data.max_prompt_tokens: the shortest prompt has {min(lengths)} tokens")
+        raise UserError(
+            f"data.max_prompt_tokens: the shortest prompt has {min(lengths)} tokens, not {limit}"
+        )
     if len(rest) < len(pool):
         print(f"{len(pool) - len(rest)} problems of the pool have longer prompts: left out")
     return rest, max(n for n in lengths if n <= limit)
@@ -92,11 +94,13 @@ def plan_steps(cfg: Config, n_problems: int) -> int:
         )
     paid_for = cfg.max_rollouts // cost if cfg.max_rollouts else cfg.steps
     if paid_for == 0:
-        raise UserError(f"max_rollouts: one step costs {cost} rollouts, not {cfg.max_rollouts}")
+        raise UserError(
+            f"max_rollouts: one step costs {cost} rollouts, more than {cfg.max_rollouts}"
+        )
     if paid_for < cfg.steps:
         print(
             f"max_rollouts={cfg.max_rollouts:,} pays for {paid_for:,} of the {cfg.steps:,} steps "
-            f"at {cost} rollouts each; set it to 0 for no limit"
+            f"at {cost} rollouts each"
         )
     return min(cfg.steps, paid_for)
 

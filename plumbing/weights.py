@@ -10,8 +10,8 @@ of named tensors holds its weights:
            generation_config.json         may name the tokens that end a response
 
 Nothing in a folder is ever run: pickled weights are not read, and a configuration that names code
-is refused.  Whatever would give another network than the one that was trained ends in one line, and
-is never guessed.
+is refused.  So is one that asks for what `model.py` does not compute, and a tensor that is missing,
+unknown or of another shape: each in one line that names the file and the key or tensor.
 
 Where it stands: below `model.py`, whose `load` and `Transformer.save` call it.  It knows names,
 shapes and files; what the network computes stands in `model.py`.
@@ -217,9 +217,9 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Return the tensors of a folder's safetensors files, by name, on the device and in `dtype`.
 
-    Every name of `shapes` must be there with its shape, and no other name may be, but for a copy of
-    a `tied` head and the rotary table that old checkpoints carry.  Anything else raises a
-    `UserError` that names the file and the tensor.
+    Every name of `shapes` must be there with its shape, and no other name may be.  Two that some
+    checkpoints have besides are passed over: the rotary table, and the head where it is `tied`.
+    Anything else raises a `UserError` that names the file and the tensor.
     """
     tensors: dict[str, Tensor] = {}
     for path in _weight_files(folder):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import train
 from plumbing import parallel
-from rollout import generate, join
+from rollout import generate
 
 SETS = [
     "steps=10", "eval_every=1000", "checkpoint_every=5", "data.heldout_size=7", "data.pool_size=0",
@@ -137,7 +137,7 @@ def test_joined_parts_are_the_group(tiny):
 
     whole, parts = part(slice(None)), [part(slice(0, 4)), part(slice(4, 8))]
     assert parts[0].tokens.shape[1] != parts[1].tokens.shape[1]
-    joined = join(parts)
+    joined = parallel.join(parts)
     assert joined.tokens.tolist() == whole.tokens.tolist()
     assert joined.lengths.tolist() == whole.lengths.tolist()
     torch.testing.assert_close(joined.logprobs, whole.logprobs, atol=1e-5, rtol=0)

@@ -334,7 +334,7 @@ BAD = [
     (["rollout.stop_ids=[19]"], "rollout.stop_ids: stop id 19 is outside the vocabulary of 19"),
     (["rollout.stop_ids=2"], "rollout.stop_ids: must be a list of whole numbers, not 2"),
     (["rollout.stop_ids=[[2]]"], "rollout.stop_ids: must be a list of whole numbers"),
-    (["max_rollouts=7"], "max_rollouts: one step costs 8 rollouts, not 7"),
+    (["max_rollouts=7"], "max_rollouts: one step costs 8 rollouts, more than 7"),
     (["selector.name=full_batch", "max_rollouts=100"], "one step costs 128 rollouts"),
     (["device=abacus"], "device: this machine has no 'abacus'"),
     (["device=meta"], "device: this machine has no 'meta'"),
