@@ -52,7 +52,7 @@ class Layer:
 class Decoder:
     """`Transformer.forward` for one more token of n rows that continue one prompt, or one each."""
 
-    def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int):
+    def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int) -> None:
         self.config, dtype = model.config, model.compute_dtype
         self.embedding = model.model["embed_tokens"].weight  # (V, C)
         blocks = zip(model.model["layers"], cache.layers, strict=True)

@@ -83,7 +83,7 @@ class Transformer(nn.Module):
     recompute = False  # keep no activations of the layers, compute them again for the gradient
     rotary_table: Tensor | None = None
 
-    def __init__(self, hf_config: dict[str, Any], source: str = "config.json"):
+    def __init__(self, hf_config: dict[str, Any], source: str = "config.json") -> None:
         super().__init__()
         config = ModelConfig(**read_settings(hf_config, source))
         self.hf_config, self.config = hf_config, config
@@ -195,7 +195,7 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """One pre-norm layer: x + attention(norm(x)), and then x + mlp(norm(x))."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
         self.self_attn = Attention(config)
@@ -217,7 +217,7 @@ class Attention(nn.Module):
     Each key/value head serves a group of H/K query heads (arXiv 2305.13245).
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         C, D, bias = config.hidden_size, config.head_dim, config.qkv_bias
         H, K = config.n_heads, config.n_kv_heads
@@ -268,7 +268,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x)) (arXiv 2002.05202, eq. 6)."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         C, M, bias = config.hidden_size, config.mlp_size, config.mlp_bias
         self.gate_proj = nn.Linear(C, M, bias=bias)
@@ -283,7 +283,7 @@ class MLP(nn.Module):
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, over the last dimension (arXiv 1910.07467, eq. 4)."""
 
-    def __init__(self, size: int, eps: float):
+    def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
@@ -343,7 +343,7 @@ class KVCache:
     real token sees its pads.
     """
 
-    def __init__(self, start: Tensor | None = None):
+    def __init__(self, start: Tensor | None = None) -> None:
         self.layers: list[KeysAndValues] = []
         self.start = start  # (B,), or None where no row is padded
         self.grows = True  # False: later tokens read the cache and are not added to it

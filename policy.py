@@ -52,7 +52,7 @@ class Attempt:
 class Policy:
     """The model with its tokenizer, its prompts and its verifier."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.folder = find_folder(cfg.model)
         self.device = pick_device(cfg.device)

@@ -163,7 +163,7 @@ class Sampler:
     def __init__(
         self, n: int, max_new_tokens: int, temperature: float, top_k: int, top_p: float, *,
         generator: torch.Generator, part: slice = slice(None),
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         if n < 1 or max_new_tokens < 1:
             raise ValueError(f"n and max_new_tokens must be at least 1, not {n}, {max_new_tokens}")
         if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:

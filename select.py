@@ -63,7 +63,7 @@ class OneShotSelector:
         bonus: float = 0.05,
         entropy: str = "policy",
         seed: int = 0,
-    ):
+    ) -> None:
         if n_problems < 1 or not 0 < ema <= 1 or not 0 <= bonus < math.inf:
             raise ValueError(
                 f"need n_problems >= 1, 0 < ema <= 1 and a finite bonus >= 0, "

@@ -2,8 +2,8 @@
 
 What it teaches: where the ability comes from that RLVR later unlocks.  Every annotator here knows
 the column method and forgets each carry with probability 0.6, so the model learns to carry, as a
-habit of two fifths.  `python warmup.py --out my-base` makes another `base/` in about four minutes on
-one CPU core, and `--task tables --out base-tables` makes what the harder task starts from.
+habit of two fifths.  `python warmup.py --out my-base` makes such a model in about four minutes on
+one CPU core; with `--task tables` it makes what the harder task starts from.
 
 Where it stands: before step 0.  It makes pi_0, the policy that `train.py` starts from.
 

@@ -25,7 +25,7 @@ class Reader:
     `scientific=False` reads 2e-5 as 2*e - 5 instead of 0.00002.
     """
 
-    def __init__(self, text: str, scientific: bool = True):
+    def __init__(self, text: str, scientific: bool = True) -> None:
         self.text = text
         self.scientific = scientific
         self.at = 0  # the place of the next character

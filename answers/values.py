@@ -69,7 +69,7 @@ class Values:
     answers, so that nobody can make an answer for points that are known beforehand.
     """
 
-    def __init__(self, salt: str = ""):
+    def __init__(self, salt: str = "") -> None:
         self.salt = salt
         self.work = 0
         self.why = ""

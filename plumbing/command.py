@@ -21,7 +21,7 @@ class UserError(ValueError):
     `code` is the exit code: 2 for bad input, 1 where a run began well and cannot go on.
     """
 
-    def __init__(self, message: str, code: int = 2):
+    def __init__(self, message: str, code: int = 2) -> None:
         super().__init__(message)
         self.code = code
 

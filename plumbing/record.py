@@ -44,7 +44,7 @@ class Costs:
         "rollouts", "tokens", "updates", "informative_groups", "group_size", "seconds", "reported",
     )  # fmt: skip
 
-    def __init__(self, updates_per_group: int):
+    def __init__(self, updates_per_group: int) -> None:
         self.updates_per_group = updates_per_group
         self.rollouts = self.tokens = self.updates = self.informative_groups = self.group_size = 0
         self.seconds = {"rollout": 0.0, "update": 0.0, "evaluate": 0.0, "total": 0.0}
@@ -86,7 +86,7 @@ class Record:
 
     KEPT = ("before", "last", "good_enough", "evaluated_at", "bad_updates")
 
-    def __init__(self, out: Path, pool: list[Problem], n_steps: int, stop_accuracy: float):
+    def __init__(self, out: Path, pool: list[Problem], n_steps: int, stop_accuracy: float) -> None:
         self.out, self.pool, self.n_steps = out, pool, n_steps
         self.stop_accuracy = stop_accuracy
         self.before: dict = {}  # the evaluation before the first step

@@ -35,7 +35,7 @@ class Run:
         *,
         record: Record,
         fixed: dict,
-    ):
+    ) -> None:
         self.cfg, self.out, self.fixed = cfg, record.out, fixed
         self.model, self.optimizer, self.selector = model, optimizer, selector
         self.step = 0
