@@ -31,15 +31,18 @@ steps, training took it from 20 to 100%.  From `base/`, which has never seen it,
 """
 
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.random import Generator, default_rng
 
+from answers.extraction import boxed
 from plumbing.command import Parser, UserError, command, whole_number
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ FORGET = 0.6  # how often the annotators of the base model's training data forge
 MISTAKE = 0.7  # how often those of base-tables' training data slip in a times table
 ALPHABET = "0123456789+-*=,#"  # all characters that a base model made by `warmup.py` knows
 MOST_DRAWS = 100_000  # after so many draws in a row without a new problem there are no more
+MOST_WORDS = 20  # of a gold answer; more are a worked solution
 HELDOUT_SUMS = 3  # one in so many of the plain sums is held out
 
 
@@ -264,8 +268,10 @@ TASKS: dict[str, Task] = {
 def load_jsonl(path: str | Path) -> list[Problem]:
     """Read problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` is optional.
 
-    "question" is read as "problem", and only what stands behind the last "####" of a worked answer
-    as the answer.  `UserError` names the file and the line of whatever is malformed.
+    "question" is read as "problem".  Of a worked answer only what stands behind its last "####", or
+    in its last \\boxed{}, is the gold.  `UserError` names the file and the line of whatever is
+    malformed or could never be solved; a problem that stands there twice with different answers is
+    told on the terminal.
     """
     path = Path(path)
     try:
@@ -279,6 +285,15 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     problems = [_parse_line(line, f"{path}:{i}") for i, line in numbered]
     if not problems:
         raise UserError(f"{path}: holds no problems; give one JSON object per line")
+    seen: dict[str, Problem] = {}
+    for problem in problems:
+        first = seen.setdefault(problem.text, problem)
+        if first.answer != problem.answer:
+            print(
+                f"warning: {problem.source}: the same problem as in {first.source}, with the "
+                f"answer {problem.answer!r} and not {first.answer!r}",
+                file=sys.stderr,
+            )
     return problems
 
 
@@ -297,12 +312,36 @@ def _parse_line(line: str, where: str) -> Problem:
     is_number = isinstance(answer, (int, float)) and not isinstance(answer, bool)
     if not (isinstance(answer, str) or is_number) or not str(answer).strip():
         raise UserError(f"{where}: 'answer' must be a text or a number that is not empty")
+    if isinstance(answer, float) and not isfinite(answer):  # NaN, Infinity, 1e400
+        raise UserError(f"{where}: 'answer' must be a finite number, not {answer}")
     if not isinstance(kind, str):
         raise UserError(f"{where}: 'kind' must be a text")
-    gold = str(answer).rpartition("####")[2].strip()  # GSM8K's answers end in "#### 42"
+    return Problem(problem, _gold(str(answer), where), kind, where)
+
+
+def _gold(answer: str, where: str) -> str:
+    """Return the bare final answer; `UserError` where no response could ever equal it."""
+    gold = answer.rpartition("####")[2].strip()  # GSM8K's answers end in "#### 42"
     if not gold:
         raise UserError(f"{where}: 'answer' holds nothing behind its last ####")
-    return Problem(problem, gold, kind, where)
+    if _QUOTED_LIST.fullmatch(gold):  # the text of a list, such as ['5'] or ["1", "2"]
+        items = [text[1:-1].replace("\\\\", "\\") for text in _QUOTED.findall(gold)]
+        gold = ", ".join(items)
+    if "\\boxed" in gold:
+        gold = boxed(gold) or ""
+    if not gold:
+        raise UserError(f"{where}: 'answer' holds no answer in its box: {answer[:60]!r}")
+    if "\n" in gold or len(_WORD.findall(gold)) > MOST_WORDS:
+        raise UserError(
+            f"{where}: 'answer' is a worked solution, which no response will equal; give the bare "
+            "final answer, or end the solution with '#### ANSWER'"
+        )
+    return gold
+
+
+_TEXT = r"""(?:'[^']*'|"[^"]*")"""
+_QUOTED, _QUOTED_LIST = re.compile(_TEXT), re.compile(rf"\[\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\]")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 
 # --------------------------------------------------------------------------- prompts and tokens

@@ -20,7 +20,6 @@ nothing is divided, and it ends at 100.0, 98.5 and 98.5%.
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -34,19 +33,10 @@ from plumbing import parallel
 from plumbing.command import UserError
 from plumbing.config import Config
 from plumbing.device import pick_device
+from plumbing.record import Attempt
 from plumbing.weights import find_folder, stop_ids
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
-
-
-@dataclass
-class Attempt:
-    """What became of G tries at one problem."""
-
-    group: Group  # the tokens
-    texts: list[str]  # what the verifier reads, (G,)
-    solved: list[float]  # its verdicts, 1.0 for right and 0.0 for wrong, (G,)
-    rewards: list[float]  # what the advantages are made of, (G,)
 
 
 class Policy:
@@ -84,7 +74,8 @@ class Policy:
         group = self.rollout(problem, n, generator)  # y_1..y_n ~ pi_old( . | x)
         texts = self.texts(repeat(problem), group)
         solved = self.verdicts(problem, texts)
-        return Attempt(group, texts, solved, self.rewards(problem, texts, solved, group))
+        rewards = self.rewards(problem, texts, solved, group)
+        return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
 
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
         """Sample n responses to one problem; under torchrun each process samples its share."""
@@ -134,7 +125,7 @@ class Policy:
             return attempt.group.entropy()
         if whose == "none":
             return None
-        answers = [str(extract_answer(text)) for text in attempt.texts]
+        answers = [str(answer) for answer in attempt.answers]
         share = np.unique(answers, return_counts=True)[1] / len(answers)
         return float(-(share * np.log(share)).sum())
 

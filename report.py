@@ -39,11 +39,20 @@ def show(run: str | Path) -> None:
         f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update, "
         f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all"
     )
+    for kind, e in s.get("examples", {}).items():
+        print(f"{kind:18} {e['problem']!r}: {shortened(e['text'])!r}, answer {e['answer']!r}")
+    for warning in s.get("warnings", []):
+        print(f"warning            {warning}")
     try:
         print(f"figure             {draw(run)}")
     except UserError as error:
         print(f"figure             none: {error}, then python report.py {run}")
     print(f"trained model      {run / 'model'}")
+
+
+def shortened(text: str, most: int = 160) -> str:
+    """Return a text, or its beginning and its end around dots where it is long."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def read_summary(run: Path) -> dict:

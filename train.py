@@ -133,7 +133,7 @@ def build(
         len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
         seed=stream_seed(cfg.seed, "selector"),
     )  # fmt: skip
-    record = Record(out, pool, n_steps, cfg.stop_accuracy)
+    record = Record(cfg, out, pool, n_steps)
     run = Run(cfg, policy.model, optimizer, selector, record=record, fixed=fixed)
     return policy, pool, heldout, run
 

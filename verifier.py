@@ -25,9 +25,10 @@ import sys
 from collections.abc import Iterator
 
 from answers.comparison import Comparison, Exhausted
-from answers.extraction import TRUST, is_echo, repeats_unclosed_gold
-from answers.finished import is_left_undone, is_plain_number
+from answers.extraction import find_answer, repeats_unclosed_gold
+from answers.finished import is_plain_number, unfinished
 from answers.latex import parse
+from answers.names import named_value
 from answers.patterns import pattern
 from answers.spelling import MAX_ANSWER, join_digits, normalise
 from answers.trees import NotUnderstood
@@ -39,7 +40,7 @@ Reading = tuple[str, bool]  # a normalised text, and whether 2e-5 in it is a num
 
 
 def verify(response: str, gold: str) -> bool:
-    """Return the verdict: True if the response commits to an answer that equals the gold answer."""
+    """Return the verdict: True if the response commits to an answer equal to the gold answer."""
     answer = extract_answer(response)
     if answer is None:
         return repeats_unclosed_gold(response, gold)
@@ -47,16 +48,9 @@ def verify(response: str, gold: str) -> bool:
 
 
 def extract_answer(response: str) -> str | None:
-    """Return the answer that a response commits to, as it is written there; None without one.
-
-    The first form of `TRUST` that occurs decides alone.  If a box is empty or never closes, or
-    repeats the instruction ("your answer"), there is no answer, whatever else the text says.
-    """
-    for _, find, _ in TRUST:
-        answer = find(response)
-        if answer is not None:
-            return None if is_echo(answer) else answer
-    return None
+    """Return the answer that a response commits to, as it is written there; None without one."""
+    found = find_answer(response)
+    return found[0] if found else None
 
 
 def is_equivalent(answer: str, gold: str) -> bool:
@@ -79,8 +73,10 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
         return True, "the same text"
     if verdict := compare_words(left, right):
         return verdict
-    if is_plain_number(right) and is_left_undone(left):
-        return False, "where the gold is a number, a computation that is left undone is no answer"
+    if is_plain_number(right):
+        undone = unfinished(left, right, listed=right != right_list)
+        if undone is not None:
+            return False, f"not finished: {undone}"
     return compare_formulas(left, right, left_list, right_list)
 
 
@@ -119,6 +115,12 @@ def readings(
         yield (left_list, False), (right_list, False)
     if unlabelled := without_label(left, right):
         yield (unlabelled, True), (right, True)
+    if not is_plain_number(right):
+        return
+    if "=" in left and (value := named_value(left, parse)):
+        yield (value, True), (right, True)
+    if "=" in right and (value := named_value(right, parse)):
+        yield (left, True), (value, True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -127,11 +129,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("response", help="what a model wrote, in quotes")
     parser.add_argument("gold", help="the gold answer, in quotes")
     args = parser.parse_args(argv)
-    answer = extract_answer(args.response)
-    if answer is None:
+    found = find_answer(args.response)
+    if found is None:
         print("extracted  nothing: the response commits to no answer\nverdict    wrong")
         return 1
-    where = next(name for name, find, _ in TRUST if find(args.response) is not None)
+    answer, where = found
     right, why = decide(answer, args.gold)
     print(f"extracted  {answer}    ({where})")
     print(f"answer     {normalise(answer)}\ngold       {normalise(args.gold)}")

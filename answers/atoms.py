@@ -9,8 +9,8 @@ top of `latex.py`.  What begins with a command such as \frac is in `commands.py`
 
 Try changing first: `NUMBER`.  With \d+\.?\d* for \d+(?:\.\d*)? it matches the same numbers, but
 each in as many ways as it has digits.  `finished.py` then tries all of them before it refuses a
-product of numbers with an x behind it: four factors of eleven digits take 4 ms, five take 40 ms,
-six take 0.4 s, and a policy that writes a line of them stops its own training.
+number with an x behind it: 500 digits take 0.13 s, 1,000 take 0.5 s and 1,900 take 1.9 s in place
+of 4 ms, and a policy that writes a line of them stops its own training.
 """
 
 import re

@@ -1,34 +1,141 @@
 r"""Finished numbers: a computation is not its own result.
 
-What it teaches: a reward is a target.  "18+25" equals 43, but a policy that is paid for it learns
-to repeat the question instead of answering it: SmolLM2 did.  So where the gold answer is a plain
-number, sums and products of numbers are refused.  The grader of PRM800K (arXiv 2305.20050) has such
-a rule.
+What it teaches: a reward is a target.  "311*641" equals 199351, but a policy that is paid for it
+learns to repeat the question instead of answering it: SmolLM2 did.  A list of what to refuse is
+never complete, since there are too many ways to write a value that nobody has computed.  So the
+rule here is a list of what to pay.  Where the gold answer is a plain number, only a *finished*
+number is paid, with or without a unit:
 
-Where it stands: `verifier.py` asks these two questions before it compares any values.
+    5, -0.5, 0.1\overline{6}     an integer or a decimal
+    4.5e33, 4.5 \times 10^{33}   in scientific notation
+    \frac{3}{4}, 3/4             a fraction, unless it is an integer
+    2\frac{1}{3}, 2 1/3          a mixed number
+    50\%                         a percentage
 
-Try changing first: let `is_left_undone` return False.  Nine texts in `tests/test_verifier.py` that
-only repeat a question are then paid, among them "18+25" for 43 and "84 \div 2" for 42.
+Of a chain of equalities the last side counts: "311*641 = 199351" is finished, and
+"199351 = 311*641" is not.  Everything else is a computation that is left undone.  The grader of
+PRM800K (arXiv 2305.20050) has a rule of this kind.
+
+Where it stands: `verifier.py` asks these questions before it compares any values, and all of them
+are about normalised texts.
+
+Try changing first: let `unfinished` return None.  Then 73 of the 110 texts in
+`tests/test_finished.py` that are not finished are paid, among them "300*641+11*641" and "3 dozen".
 """
+
+import re
+from functools import lru_cache
 
 from answers.atoms import NUMBER
 from answers.patterns import pattern
+from answers.units import KNOWN_UNIT
+from answers.wording import LABEL
 
-_SIGNED = "-?" + NUMBER.pattern
-_PLAIN_NUMBER = pattern("-43.5", _SIGNED)
-_COMPUTATION = pattern("18+25*2", rf"{_SIGNED}(?:(?:[-+*]|\\times|\\cdot|\\div){_SIGNED})+")
-_GROUPING = pattern("(18 + 25)", r"[\s(){}]")
+_N = NUMBER.pattern
+_INTEGER = r"[({]?\s*([+-]?\d+)\.?\s*[)}]?"
+_FRACTION = (
+    r"\\frac\s*(?:\{\s*([+-]?\d+)\.?\s*\}|(\d))\s*(?:\{\s*([+-]?\d+)\.?\s*\}|(\d))"
+    rf"|{_INTEGER}\s*[/:]\s*{_INTEGER}"
+)
+_TEN = r"10\s*\^\s*(?:\{\s*[+-]?\s*\d+\s*\}|\(\s*[+-]?\d+\s*\)|[+-]?\d+)"
+_UNITS = rf"""
+    (?: \s* (?: % | \^\s*\{{?\s*\\circ\s*\}}? ) )?
+    (?: \s* (?: \\text\{{ (?: [^{{}}\d*+=<>] | \^-?\d )* \}} | {KNOWN_UNIT} )
+        (?: \s* (?: \^\s*\{{?\s*-?\d\s*\}}? | (?: / | \\cdot ) (?= \s*\\text ) ) )* )*
+"""
+_FINISHED = pattern(
+    r"-\frac{3}{4}\text{ cm}",
+    rf"""
+    (?: \\?[(\[{{] \s* ){{0,4}} (?: [+-] \s* )? (?: \\?[(\[{{] \s* ){{0,4}}
+    (?: (?P<whole> \d+ ) (?: \s* (?= \\frac ) | \s+ ) )?
+    (?: (?P<fraction> {_FRACTION} )
+      | (?P<decimal> \d*\.\d*\\(?:overline|bar|dot)\s*\{{?\s*\d+\s*\}}?
+        | {_N} (?: [eE][+-]?\d{{1,6}} | \s*(?:\\times|\\cdot|\*)\s*{_TEN} )? )
+      | (?P<ten> {_TEN} ) )
+    (?: \s* \\?[)\]}}] ){{0,8}}
+    (?P<unit> {_UNITS} ) (?: \s* \\?[)\]}}] ){{0,8}} \s*""",
+    re.VERBOSE,
+)
+_SCIENTIFIC = pattern("1e5", r"\d[eE][+-]?\d|10\s*\^")
+_WORD_FORMULA = pattern("3 dozen", r"\b(?:dozen|times|squared|cubed)\b", re.IGNORECASE)
+
+_SIMPLE_NAME = pattern(
+    "S_{ABC}",
+    r"\s*(?:[A-Za-z]|[A-Z]{2,4}|\\text\{[^{}]*\}|\\[a-z]+(?:\s[A-Z]{1,3})?)"
+    r"(?:_(?:\w|\{[^{}]*\}))?'*(?:\([^()]*\))?\s*",
+)
+_PARTS = pattern(
+    r"x = 5 \text{ or } y = 6",
+    r"\\(?:left|right)?[\[({]|[\[({]|\\?[\])}]"  # these open and close
+    r"|(?P<chain>=|\\(?:approx|in)(?![A-Za-z]))|(?P<item>[,;]|\b(?:and|or)\b)|\\[A-Za-z]+",
+)
 
 
-def is_plain_number(text: str) -> bool:
-    """Say whether a text is an integer or a decimal, with or without a minus."""
-    return _PLAIN_NUMBER.fullmatch(text) is not None
+@lru_cache(maxsize=4096)
+def is_plain_number(gold: str) -> bool:
+    """Say whether a gold answer is a finished number, or only names one, as x = 5 does."""
+    if "=" not in gold:
+        return _is_finished(gold, gold)
+    items = _sides_by_item(gold)
+    if len(items) != 1 or _unfinished_side(items[0], gold) is not None:
+        return False
+    names = items[0][:-1]
+    return all(_SIMPLE_NAME.fullmatch(name) or not re.search("[A-Za-z]", name) for name in names)
 
 
-def is_left_undone(text: str) -> bool:
-    """Say whether a text adds or multiplies numbers and does not have the result beside them.
+def unfinished(answer: str, gold: str, listed: bool = False) -> str | None:
+    r"""Return the part of an answer that is no finished number; None if all of it is finished.
 
-    "18+25" is left undone, and "18+25=43" is not.
+    In a list each item must be finished.  A power of ten such as 10^{5} counts as a number only
+    where the gold has one.  `listed` says that the gold may be read as a list: it is 1,234.
     """
-    sides = _GROUPING.sub("", text).split("=")
-    return any(map(_COMPUTATION.fullmatch, sides)) and not any(map(_PLAIN_NUMBER.fullmatch, sides))
+    if listed:
+        answer = answer.strip().lstrip("([{\\").rstrip(")]}\\")
+    answer = LABEL.sub("", answer, count=1)
+    if _is_finished(answer, gold):
+        return None
+    undone = (_unfinished_side(sides, gold) for sides in _sides_by_item(answer))
+    return next((side for side in undone if side is not None), None)
+
+
+def _unfinished_side(sides: list[str], gold: str) -> str | None:
+    """Return the last side of a chain if it is no finished number; a name may stand behind it."""
+    known = [side for side in sides if not _SIMPLE_NAME.fullmatch(side)] or sides
+    return None if _is_finished(known[-1], gold) else known[-1].strip()
+
+
+def _is_finished(side: str, gold: str) -> bool:
+    """Say whether one side of a chain is a finished number; only now its digits are looked at."""
+    found = _FINISHED.fullmatch(side.strip())
+    if not found or _WORD_FORMULA.search(found["unit"]):
+        return False
+    if found["decimal"]:
+        return not found["whole"]
+    if found["ten"]:
+        return not found["whole"] and _SCIENTIFIC.search(gold) is not None
+    above, below = (int(digits) for digits in found.groups()[2:8] if digits is not None)
+    if found["whole"]:
+        return 0 <= above < below
+    return below != 0 and above % below != 0
+
+
+def _sides_by_item(text: str) -> list[list[str]]:
+    """Split a text into the items of a list, and each item into the sides of its chain.
+
+    What stands in brackets or braces is not split.
+    """
+    items, depth, start = [[]], 0, 0
+    for part in _PARTS.finditer(text):
+        sign = part[0].lstrip("\\")
+        if sign[-1] in "([{":
+            depth += 1
+        elif sign in (")", "]", "}"):
+            depth -= 1
+        elif depth == 0 and (part["chain"] or part["item"]):
+            items[-1].append(text[start : part.start()])
+            start = part.end()
+            if part["item"]:
+                items.append([])
+    items[-1].append(text[start:])
+    # ", and" has nothing between its two separators
+    return [sides for sides in items if sides != [""] and sides != [" "]] or items[:1]

@@ -37,6 +37,7 @@ from fractions import Fraction
 
 from answers.atoms import FUNCTIONS
 from answers.commands import STRUCTURES, SYMBOLS, Commands
+from answers.names import is_name
 from answers.patterns import pattern
 from answers.spelling import MAX_ANSWER
 from answers.trees import (
@@ -75,10 +76,6 @@ _DIVIDE = pattern(r"\div", r"\s*(?:/|\\div(?![A-Za-z]))")
 _COMMAND_NAME = pattern(r"\frac", r"\\([A-Za-z]+|\{)")
 _ASIDE = pattern("5 (6)", r"(?<=\d )\(\d+\)")
 _DEGREE = pattern(r"^{\circ}", r"\s*\^\s*\{?\s*\\circ\s*\}?")
-_NAME_PARTS = pattern(
-    "S_{ABC}", r"_\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|.)|\^\s*\{\s*-1\s*\}|\([^()]*\)\s*$"
-)
-_NO_NAME = pattern("2x", r"^-|\d|\^|\\(?:sqrt|in|ln|log|exp)(?![a-z])|\bnot\b")
 
 
 def parse(text: str, scientific: bool = True) -> Tree:
@@ -125,7 +122,7 @@ class Parser(Commands):
         if all(operator[0] == ">" for operator in operators):  # a > b is b < a
             operators = [operator.replace(">", "<") for operator in operators[::-1]]
             terms.reverse()
-        return ("rel", tuple(operators), _is_name(left), *terms)
+        return ("rel", tuple(operators), is_name(left), *terms)
 
     def measured(self) -> Tree:
         """Read a number or formula with its unit."""
@@ -263,17 +260,3 @@ def _parts(node: Tree) -> tuple:
 
 def _is_point(node: Tree) -> bool:
     return is_symbol(node) and node[1][0].isupper()
-
-
-def _is_name(left: str) -> bool:
-    """Say whether `left = 5` only says what 5 is.
-
-    That holds for x, f(2), S_4, AB, (x, y) and a+b, but not for 2x or x+x, which are equations.
-    """
-    bare = _NAME_PARTS.sub("", left.strip()) or left.strip("() ")
-    if _NO_NAME.search(bare):
-        return False
-    commands = re.findall(r"\\([A-Za-z]+)", bare)
-    letters = re.findall("[A-Za-z]", re.sub(r"\\text\{[^{}]*\}|\\[A-Za-z]+", "", bare))
-    repeated = len(set(letters)) < len(letters) and re.search("[a-z]", "".join(letters))
-    return bool(letters or commands) and not repeated

@@ -17,6 +17,7 @@ import re
 
 from answers.characters import to_latex
 from answers.patterns import pattern, rewrite
+from answers.remarks import without_remarks
 from answers.units import UNITS
 
 MAX_ANSWER = 2_000  # characters; a longer answer is compared as text
@@ -33,9 +34,12 @@ def normalise(text: str, joined: bool = True) -> str:
             return text
     for wanted, replacement in _BEFORE_FONTS:
         text = wanted.sub(replacement, text)
+    if "mod" in text:
+        text = _MODULUS.sub(_AS_MODULUS, text)
     for _ in range(3):  # fonts within fonts
         text = _FONT.sub(_without_font, text)
     text = _COMMAND.sub(lambda command: _COMMANDS.get(command[0], command[0]), text)
+    text = without_remarks(_SPACES.sub(" ", text).strip())
     for wanted, replacement in _AFTER_FONTS:
         text = wanted.sub(replacement, text)
     text = _without_phrases(text)
@@ -111,7 +115,8 @@ def _without_phrases(text: str) -> str:
 
 def _as_unit(unit: re.Match[str]) -> str:
     r"""Mark a unit: 9.8 m/s^2 is 9.8\text{m/s^2}.  Behind letters, letters are factors instead."""
-    before = re.sub(r"\\(?:frac|sqrt|pi|times|cdot|text)(?![a-z])", "", unit.string[: unit.start()])
+    before = unit.string[unit.string.rfind("=", 0, unit.start()) + 1 : unit.start()]
+    before = re.sub(r"\\text\{[^{}]*\}|\\(?:frac|sqrt|pi|times|cdot|approx)(?![a-z])", "", before)
     if re.search("[A-Za-z]", before):
         return unit[0]
     words = unit[0].strip()
@@ -122,7 +127,7 @@ _BEFORE_FONTS = [
     rewrite(r"\left. x \right|", r" x \right|", r"\\(?:left|right)\s*\.", ""),
     rewrite(r"1 \\[2pt] 2", r"1 \\ 2", r"\\\\\s*\[[^\[\]]{0,20}\]", r"\\\\"),
     rewrite("10{,}000", "10000", r"(?<=\d)(?:\{,\}|,\s?\\!|\\[,;: ])\s?(?=\d{3}(?!\d))", ""),
-    rewrite(r"\$5", r"5\text{dollars}", r"\\\$\s?(\d[\d.,]*)", r"\1\\text{dollars}"),
+    rewrite(r"\$5", r"5\text{dollars}", r"\\\$\s?(\d(?:[\d.,]*\d)?)", r"\1\\text{dollars}"),
     rewrite("28 percent", "28 %", r"(?<![A-Za-z\\])(?:per ?cent|pct)(?![A-Za-z])", "%"),
     rewrite("{}_4", "_4", r"(?<!\\)\{\s*\}", ""),
     rewrite("1,2,...,9", r"1,2,\ldots ,9", r"\.{3}", r"\\ldots "),
@@ -155,8 +160,16 @@ _BEFORE_FONTS = [
         r"\\times ",
     ),
 ]
+_MODULUS, _AS_MODULUS = rewrite(
+    r"5 \pmod{7}",
+    r"5 \bmod 7",
+    r"\s*(\(\s*)?(?:\\[pb]?mod(?![a-z])|\\(?:text|mathrm)\{\s*mod\s*\}"
+    r"|(?<=[\s(}])mod(?=[ \\{]))(?:\s|\\ )*"
+    r"(?:\{\s*([^{}]*?)\s*\}|(\w+))(?(1)\s*\))",
+    r" \\bmod \2\3",
+)
+_SPACES = pattern("$x$~ = 5", r"[$~\s]+")
 _AFTER_FONTS = [
-    rewrite("$x$~ = 5", " x = 5", r"[$~\s]+", " "),
     rewrite(" 5 .", "5", r"\A[ ,;:*]+|(?<![ .,;:*\\])[ .,;:*\\]+\Z", ""),
     rewrite(
         r"\text{All real numbers}",
@@ -186,9 +199,15 @@ _AFTER_FONTS = [
         _as_unit,
     ),
     rewrite(
+        "72 miles/hour",
+        "72 miles per hour",
+        r"(?:(?<=[\d}])|(?<=[a-z]{3})) ?/ ?(?=[a-z]{3,}$|hr$|lb$)",
+        " per ",
+    ),
+    rewrite(
         "10 big cats",
         r"10\text{big cats}",
-        r"(?<=[\d})]) (?:(?:[A-Za-z][a-z]+|a) )*[A-Za-z][a-z]{2,}$",
+        r"(?<=[\d})]) (?:(?:[A-Za-z][a-z]+|a) )*(?:[A-Za-z][a-z]{2,}|(?<=per )[a-z]{2})$",
         _as_unit,
     ),
     rewrite(

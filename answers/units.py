@@ -51,7 +51,8 @@ MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6}
 MULTIPLIERS |= {"billion": 10**9, "trillion": 10**12}
 
 _WORDS = "|".join(sorted((word for word in UNITS if len(word) > 1), key=len, reverse=True))
-UNIT = pattern(r"\text{ m}", rf"\s*(?:\\text\{{([^{{}}]*)\}}|(%)|({_WORDS})(?![A-Za-z(_]))")
+KNOWN_UNIT = rf"(?:{_WORDS})(?![A-Za-z(_])"
+UNIT = pattern(r"\text{ m}", rf"\s*(?:\\text\{{([^{{}}]*)\}}|(%)|({KNOWN_UNIT}))")
 UNIT_POWER = pattern("^{-2}", r"\s*(?:\^\s*\{?\s*-?\d\s*\}?|/(?=\s*\\text)|\\cdot(?=\s*\\text))")
 _FACTOR = pattern("m^2", r"(/|\bper\b)|([A-Za-z°%]+)(?:\^(-?\d))?")
 

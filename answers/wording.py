@@ -24,7 +24,7 @@ _CHOSEN_TOO = pattern(  # a second letter, or what makes of the first no choice
     r"(?<![A-Za-z\\])(?:[A-J](?![A-Za-z])|[a-j][).])"
     r"|\b(?:not|wrong|incorrect|or)\b|(?<=\)) ?[\^+*/=-]",
 )
-_LABEL = pattern("(C) 42", r"\([A-J]\) (?=[\d\\$-])")
+LABEL = pattern("(C) 42", r"\([A-J]\) (?=[\d\\$-])")
 _CLOCK = pattern("4:40", r"\d?\d:\d\d|\d\d?/\d\d?/\d{2,4}|\d{4}-\d\d-\d\d")
 _WORDS = pattern(
     r"\text{no solution}",  # or 4:40 p.m.
@@ -50,8 +50,8 @@ def compare_words(left: str, right: str) -> tuple[bool, str] | None:
 
 def without_label(left: str, right: str) -> str | None:
     """Return the 42 of "(C) 42" if the gold has no label of its own; None where there is none."""
-    if _LABEL.match(left) and not _LABEL.match(right) and not _CHOICE.fullmatch(right):
-        return _LABEL.sub("", left, count=1)
+    if LABEL.match(left) and not LABEL.match(right) and not _CHOICE.fullmatch(right):
+        return LABEL.sub("", left, count=1)
     return None
 
 
@@ -63,4 +63,5 @@ def _folded(text: str) -> str:
 
 def without_spacing(text: str) -> str:
     """Take away braces around one character, and spaces that part no words or numbers."""
+    text = re.sub(r"(\\[A-Za-z]+)\s+(?=[^A-Za-z])", r"\1", text)  # \le 0 is \le0
     return re.sub(r"(?<![\w.])\s+|\s+(?![\w.])", "", re.sub(r"\{\s*(\w)\s*\}", r"\1", text).strip())

@@ -179,6 +179,9 @@ class Config:
         256, "problems answered at once in an evaluation; fewer take less memory",
         least=1, resumable=True,
     )  # fmt: skip
+    responses: bool = key(
+        True, "write every response of training to responses.jsonl", resumable=True
+    )
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(

@@ -1,17 +1,18 @@
-"""The record of a run: what it cost, one line of JSON per step, and the progress bar.
+"""The record of a run: what it cost, what was said and paid, and the progress bar.
 
-Where it stands: the last stage of the loop in `train.py`.  `Costs` counts, `Record` writes, and
-`read_steps` is how every other part of the project reads what was written.
+Where it stands: the last stage of the loop in `train.py`.  `Costs` counts, `Record` writes one line
+per step to `metrics.jsonl` and one line per response to `responses.jsonl`, `Watch` warns of what a
+curve does not show, and `read_steps` is how the rest of the project reads the metrics.
 """
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from tqdm import tqdm
@@ -19,9 +20,23 @@ from tqdm import tqdm
 from data import Problem
 from plumbing import parallel
 from plumbing.command import UserError
+from plumbing.config import Config
+from plumbing.watch import Watch
+from rollout import Group
 
-METRICS, NONFINITE = "metrics.jsonl", "nonfinite.jsonl"
+METRICS, RESPONSES, NONFINITE = "metrics.jsonl", "responses.jsonl", "nonfinite.jsonl"
 BAD_UPDATES = 5  # after so many in a row that were not finite, training stops
+
+
+@dataclass
+class Attempt:
+    """What became of G tries at one problem; the lists are (G,)."""
+
+    group: Group  # the tokens
+    texts: list[str]  # what the verifier reads
+    answers: list[str | None]  # what it takes for the answer
+    solved: list[float]  # its verdicts, 1.0 for right and 0.0 for wrong
+    rewards: list[float]  # what the advantages are made of
 
 
 @dataclass
@@ -31,7 +46,7 @@ class Step:
     number: int
     offer: dict  # what the selector thought of the candidates before it chose
     chosen: list[int]  # indices in the pool
-    attempts: list  # a `policy.Attempt` for each
+    attempts: list[Attempt]  # one for each
     informative: int  # how many of their groups have unequal rewards
     stats: dict  # of the update
     evaluation: dict = field(default_factory=dict)  # empty where none was due
@@ -81,54 +96,84 @@ class Costs:
         return seconds
 
 
+class Lines:
+    """A file of JSON lines that only grows, and that is cut back to a checkpoint on resume.
+
+    It is made when the first line is written.  Processes but the first write nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, None
+
+    def write(self, entries: list[dict]) -> None:
+        """Add one line per entry; numbers of numpy and torch become plain ones."""
+        if parallel.rank() > 0:
+            return
+        self.file = self.file or self.path.open("ab")
+        for entry in entries:
+            line = json.dumps(entry, default=lambda number: number.item())
+            self.file.write(line.encode() + b"\n")
+        self.file.flush()
+
+    def length(self) -> int:
+        """Return the length in bytes, once all of it is on the disk."""
+        if self.file:
+            os.fsync(self.file.fileno())
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut_back(self, length: int) -> None:
+        """Remove what was written after a checkpoint, so that nothing stands there twice."""
+        if parallel.rank() > 0:
+            return
+        if self.length() < length:
+            raise UserError(f"{self.path}: shorter than at the checkpoint")
+        if self.path.exists():
+            os.truncate(self.path, length)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.file:
+            self.file.close()
+
+
 class Record:
-    """Writes a run's `metrics.jsonl`, moves its progress bar, and remembers its evaluations."""
+    """Writes a run's files, moves its progress bar, and remembers its evaluations."""
 
-    KEPT = ("before", "last", "good_enough", "evaluated_at", "bad_updates")
+    KEPT = ("before", "last", "good_enough", "evaluated_at", "bad_updates", "examples")
 
-    def __init__(self, out: Path, pool: list[Problem], n_steps: int, stop_accuracy: float) -> None:
-        self.out, self.pool, self.n_steps = out, pool, n_steps
-        self.stop_accuracy = stop_accuracy
+    def __init__(self, cfg: Config, out: Path, pool: list[Problem], n_steps: int) -> None:
+        self.cfg, self.out, self.pool, self.n_steps = cfg, out, pool, n_steps
         self.before: dict = {}  # the evaluation before the first step
         self.last: dict = {}  # the latest evaluation
         self.good_enough = 0  # evaluations in a row that reached `stop_accuracy`
         self.evaluated_at = 0  # rollouts at the latest evaluation
         self.bad_updates = 0  # in a row
-        self.writes = parallel.rank() == 0  # other processes count along, and write nothing
+        self.examples: dict[str, dict] = {}  # the latest response that was paid, and that was not
+        self.watch = Watch()
+        self.files = {name: Lines(out / name) for name in (METRICS, RESPONSES, NONFINITE)}
         self.bar = tqdm(disable=True)  # until `show`
 
     def __enter__(self) -> "Record":
-        self.file = (self.out / METRICS).open("ab") if self.writes else TemporaryFile()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
-        self.file.close()
+        for file in self.files.values():
+            file.close()
 
     def show(self, step: int) -> None:
         """Begin the progress bar at a step."""
         self.bar = tqdm(
             total=self.n_steps, initial=step, desc="training", mininterval=0.2, dynamic_ncols=True,
-            disable=not self.writes,
+            disable=parallel.rank() > 0,
         )  # fmt: skip
 
-    def position(self) -> int:
-        """Return the length of the record in bytes, once all of it is on the disk."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        return self.file.tell()
-
-    def cut_back(self, position: int) -> None:
-        """Remove what was written after a checkpoint, so that no step is recorded twice."""
-        if self.writes and self.file.tell() < position:
-            raise UserError(f"{self.out / METRICS}: shorter than at the checkpoint")
-        self.file.truncate(position)
-
-    def evaluation_due(self, rollouts: int, every: int) -> bool:
-        """Whether the rollouts have passed a multiple of `every` since the last evaluation.
+    def evaluation_due(self, rollouts: int) -> bool:
+        """Whether the rollouts have passed a multiple of `eval_every` since the last evaluation.
 
         A step that passes several multiples at once is evaluated once.
         """
+        every = self.cfg.eval_every
         due = rollouts // every > self.evaluated_at // every
         if due:
             self.evaluated_at = rollouts
@@ -136,10 +181,11 @@ class Record:
 
     def may_end_early(self) -> bool:
         """Whether the run may end early: two evaluations in a row reached `stop_accuracy`."""
-        return self.stop_accuracy > 0 and self.good_enough >= 2
+        return self.cfg.stop_accuracy > 0 and self.good_enough >= 2
 
     def write(self, step: Step, costs: Costs) -> None:
-        """Write one line: what was on offer, what was chosen, what came of it, what it cost."""
+        """Write what was on offer, what was chosen, what came of it, and what it cost."""
+        groups = [attempt.group for attempt in step.attempts]
         entry = {
             "step": step.number, **step.offer, "chosen": step.chosen,
             "kind": [self.pool[i].kind for i in step.chosen],
@@ -147,49 +193,75 @@ class Record:
             "solved": [attempt.solved for attempt in step.attempts],
             "rollouts": costs.rollouts, "tokens": costs.tokens, "updates": costs.updates,
             "informative_groups": costs.informative_groups,
-            "entropy": float(np.mean([a.group.entropy() for a in step.attempts])), **step.stats,
-            **step.evaluation, "seconds": costs.since_last_line(),
+            "entropy": float(np.mean([group.entropy() for group in groups])),
+            "mean_length": float(np.mean([group.lengths.tolist() for group in groups])),
+            "cut_off": 1 - float(np.mean([group.finished.tolist() for group in groups])),
+            **step.stats, **step.evaluation, "seconds": costs.since_last_line(),
         }  # fmt: skip
-        self.file.write(_line(entry))
-        self.file.flush()
+        self.files[METRICS].write([entry])
+        for i, attempt in zip(step.chosen, step.attempts, strict=True):
+            self.write_responses(step.number, self.pool[i], attempt)
         if step.evaluation:
             self.last = step.evaluation
-            enough = step.evaluation["accuracy"] >= self.stop_accuracy
+            enough = step.evaluation["accuracy"] >= self.cfg.stop_accuracy
             self.good_enough = self.good_enough + 1 if enough else 0
-        problem, solved = self.pool[step.chosen[0]].text, step.attempts[0].solved
-        self.bar.set_postfix_str(
-            f"accuracy {self.last['accuracy']:.1%}, {costs.rollouts} rollouts, "
-            f"{problem[:24]!r} {sum(solved):.0f}/{len(solved)} right",
-            refresh=False,
-        )
-        self.bar.update()
+        self.move_bar(step, costs)
         if step.informative:
             self.bad_updates = self.bad_updates + 1 if "skipped" in step.stats else 0
         if "skipped" in step.stats:
-            self._keep_bad_groups(step)
+            self.keep_bad_groups(step)
 
-    def _keep_bad_groups(self, step: Step) -> None:
+    def write_responses(self, step: int, problem: Problem, attempt: Attempt) -> None:
+        """Write one line per response, keep one of each kind for the summary, and watch."""
+        group = attempt.group
+        entries = [
+            {
+                "step": step, "problem": problem.text, "gold": problem.answer, "text": text,
+                "answer": answer, "solved": solved, "reward": reward, "tokens": tokens,
+                "cut_off": not finished,
+            }
+            for text, answer, solved, reward, tokens, finished in zip(
+                attempt.texts, attempt.answers, attempt.solved, attempt.rewards,
+                group.lengths.tolist(), group.finished.tolist(), strict=True,
+            )
+        ]  # fmt: skip
+        if self.cfg.responses:
+            self.files[RESPONSES].write(entries)
+        for entry in entries:
+            shown = {name: entry[name] for name in ("step", "problem", "gold", "text", "answer")}
+            self.examples["paid" if entry["solved"] else "not paid"] = shown
+        cut_off = not bool(group.finished.any())
+        new = self.watch.see(step, problem.text, attempt.solved, attempt.rewards, cut_off)
+        if parallel.rank() == 0:
+            for warning in new:
+                self.bar.write(f"warning, step {step}: {warning}", file=sys.stderr)
+
+    def move_bar(self, step: Step, costs: Costs) -> None:
+        """Show accuracy, rollouts and the chosen problem; "!" where there has been a warning."""
+        problem, solved = self.pool[step.chosen[0]].text, step.attempts[0].solved
+        self.bar.set_postfix_str(
+            f"{'! ' if self.watch.warnings else ''}accuracy {self.last['accuracy']:.1%}, "
+            f"{costs.rollouts} rollouts, {problem[:24]!r} {sum(solved):.0f}/{len(solved)} right",
+            refresh=False,
+        )
+        self.bar.update()
+
+    def keep_bad_groups(self, step: Step) -> None:
         """Write the groups of a skipped update to a file of their own; after five, end the run."""
-        file = self.out / NONFINITE
-        if self.writes:
-            with file.open("ab") as opened:
-                for i, attempt in zip(step.chosen, step.attempts, strict=True):
-                    entry = {
-                        "step": step.number, "problem": self.pool[i].text,
-                        "responses": attempt.texts, "rewards": attempt.rewards, **step.stats,
-                    }  # fmt: skip
-                    opened.write(_line(entry))
+        self.files[NONFINITE].write([
+            {
+                "step": step.number, "problem": self.pool[i].text, "responses": attempt.texts,
+                "rewards": attempt.rewards, **step.stats,
+            }
+            for i, attempt in zip(step.chosen, step.attempts, strict=True)
+        ])  # fmt: skip
         if self.bad_updates >= BAD_UPDATES:
             raise UserError(
                 f"{BAD_UPDATES} updates in a row were not finite and were skipped; look at the "
-                f"groups in {file} or lower update.lr; the last checkpoint is whole",
+                f"groups in {self.files[NONFINITE].path} or lower update.lr; the last checkpoint "
+                "is whole",
                 code=1,
             )
-
-
-def _line(entry: dict) -> bytes:
-    """Return one line of JSON; numbers of numpy and torch become plain ones."""
-    return (json.dumps(entry, default=lambda number: number.item()) + "\n").encode()
 
 
 def read_steps(run: str | Path) -> list[dict]:

@@ -18,6 +18,7 @@ from plumbing.command import UserError
 from plumbing.config import Config, selectors, stream_seed
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Costs, Record, Step
+from plumbing.watch import Watch
 
 
 class Run:
@@ -65,7 +66,8 @@ class Run:
                 if resume and any(folder.exists() for folder in saved):
                     self.restore(resume)
                 else:  # also where the process was killed before its first checkpoint
-                    self.record.cut_back(0)
+                    for file in self.record.files.values():
+                        file.cut_back(0)
             if first:
                 config = json.dumps(asdict(self.cfg), indent=2) + "\n"
                 checkpoint.write_text(self.out / "config.json", config)
@@ -96,7 +98,7 @@ class Run:
 
     def evaluation_due(self) -> bool:
         """Whether the step that has just been counted is one after which to evaluate."""
-        due = self.record.evaluation_due(self.costs.rollouts, self.cfg.eval_every)
+        due = self.record.evaluation_due(self.costs.rollouts)
         return due or self.is_over()
 
     def write(self, step: Step) -> None:
@@ -118,14 +120,14 @@ class Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
         tensors["rollout_stream"] = self.rollout_stream.get_state()
-        position = self.record.position()
         self.costs.count_total()
         values = {
             "step": self.step, "fixed": self.fixed, "selector": self.selector.state_dict(),
             "candidate_stream": self.candidate_stream.bit_generator.state,
             "costs": {name: getattr(self.costs, name) for name in Costs.KEPT},
             "record": {name: getattr(self.record, name) for name in Record.KEPT},
-            "record_bytes": position,
+            "watch": {name: getattr(self.record.watch, name) for name in Watch.KEPT},
+            "files": {name: file.length() for name, file in self.record.files.items()},
         }  # fmt: skip
         if parallel.rank() == 0:
             checkpoint.save(self.out, tensors, values)
@@ -150,10 +152,12 @@ class Run:
         self.selector.load_state_dict(values["selector"])
         self.candidate_stream.bit_generator.state = values["candidate_stream"]
         self.step = values["step"]
-        for keeper, kept in ((self.costs, values["costs"]), (self.record, values["record"])):
-            for name, value in kept.items():
+        keepers = {"costs": self.costs, "record": self.record, "watch": self.record.watch}
+        for which, keeper in keepers.items():
+            for name, value in values[which].items():
                 setattr(keeper, name, value)
-        self.record.cut_back(values["record_bytes"])
+        for name, file in self.record.files.items():
+            file.cut_back(values["files"][name])
 
     def summary(self) -> dict:
         """Return what `summary.json` holds."""
@@ -171,4 +175,6 @@ class Run:
             "informative_groups": self.costs.informative_groups,
             "group_size": self.costs.group_size,
             "seconds": self.costs.seconds,
+            "warnings": list(self.record.watch.warnings.values()),
+            "examples": self.record.examples,
         }

@@ -427,3 +427,53 @@ def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):
     assert chat.decode(ids, skip_special_tokens=True) == "1+2=2+3#"
     assert ids.count(BOS) == 1
     assert chat.decode(prompt_ids(chat, "chat", Problem("2", "")), skip_special_tokens=True) == "2="
+
+
+# ---- golds that no response could ever equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ('"We add 3 and 4. So \\\\boxed{7}."', "7"),
+        ('"We add 3 and 4.\\n#### 7"', "7"),
+        ("\"['5']\"", "5"),
+        ('"[\\"1/2\\", \\"3\\"]"', "1/2, 3"),
+        ("\"['\\\\\\\\frac{1}{2}']\"", "\\frac{1}{2}"),
+        ('"[1, 2]"', "[1, 2]"),  # an interval
+        ("7.5", "7.5"),
+    ],
+)
+def test_a_worked_or_quoted_answer_is_read_as_its_answer(tmp_path, answer, gold):
+    (tmp_path / "p.jsonl").write_text(f'{{"problem": "x", "answer": {answer}}}\n')
+    assert [problem.answer for problem in load_jsonl(tmp_path / "p.jsonl")] == [gold]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("NaN", "must be a finite number, not nan"),
+        ("Infinity", "must be a finite number, not inf"),
+        ("1e400", "must be a finite number, not inf"),
+        ("null", "must be a text or a number"),
+        ('"First we add.\\nThen we stop."', "is a worked solution"),
+        ('"' + "so we go on and " * 9 + '"', "is a worked solution"),
+        ('"so \\\\boxed{}"', "holds no answer in its box"),
+    ],
+)
+def test_a_gold_that_nothing_equals_is_refused_with_its_line(tmp_path, answer, message):
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        f'{{"problem": "1+1=", "answer": "2"}}\n{{"problem": "x", "answer": {answer}}}\n'
+    )
+    with pytest.raises(UserError, match=rf"p\.jsonl:2: 'answer' .*{message}"):
+        load_jsonl(file)
+
+
+def test_the_same_problem_with_another_answer_is_told(tmp_path, capsys):
+    lines = [{"problem": "x", "answer": a} for a in ("1", "1", "2")]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(load_jsonl(tmp_path / "p.jsonl")) == 3
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and "p.jsonl:3: the same problem as in" in told[0]
+    assert "p.jsonl:1, with the answer '2' and not '1'" in told[0]

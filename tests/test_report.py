@@ -38,6 +38,15 @@ def test_several_runs_are_shown_and_drawn(tmp_path, capsys):
     assert all((run / "curve.png").stat().st_size > 10_000 for run in runs)
 
 
+def test_what_was_paid_and_what_warned_is_shown(tmp_path, capsys):
+    said = {"step": 2, "problem": "1+1=", "gold": "2", "text": "x" * 500 + "#2", "answer": "2"}
+    run = write_run(tmp_path / "a", [STEP], examples={"paid": said}, warnings=["step 9: beware"])
+    report.show(run)
+    shown = capsys.readouterr().out
+    assert "paid               '1+1=': 'xxx" in shown and "xx#2', answer '2'" in shown
+    assert "warning            step 9: beware" in shown and max(map(len, shown.splitlines())) < 250
+
+
 def test_the_shares_around_each_step():
     kinds = [["a"]] * 40 + [["b", "b"]] * 40
     shown = report.shares(kinds, ["a", "b"])

@@ -57,7 +57,9 @@ def result(out):
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"]
-    return load_file(out / "model" / "model.safetensors"), lines
+    said = (out / "responses.jsonl").read_text().splitlines()
+    assert len(said) == lines[-1]["rollouts"]
+    return load_file(out / "model" / "model.safetensors"), lines + said
 
 
 def same(one, other):
@@ -341,9 +343,35 @@ def test_a_step_that_is_not_finite_is_skipped_and_kept(tmp_path, monkeypatch):
     skipped = [json.loads(line) for line in (out / "nonfinite.jsonl").read_text().splitlines()]
     assert len(skipped) == 1 and len(skipped[0]["responses"]) == 4
     weights, lines = result(out)
+    lines = [line for line in lines if isinstance(line, dict)]  # the others are the responses
     assert all(w.isfinite().all() for w in weights.values())
     assert [line["step"] for line in lines if "skipped" in line] == [skipped[0]["step"]]
     assert lines[-1]["updates"] == len(calls) - 1
+
+
+def test_what_was_skipped_after_the_checkpoint_is_not_told_twice(tmp_path, monkeypatch):
+    """A kill between a skipped update and the next checkpoint once doubled its lines."""
+    out, genuine, calls = tmp_path / "run", grpo.grpo_loss, []
+
+    def nan_then_stop(*args, **kwargs):
+        loss, stats = genuine(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt  # as suddenly as a kill
+        return (loss * float("nan") if len(calls) == 2 else loss), stats
+
+    monkeypatch.setattr(grpo, "grpo_loss", nan_then_stop)
+    assert start(out, "checkpoint_every=100") == 130
+    before = (out / "nonfinite.jsonl").read_text()
+    assert before.count("\n") == 1
+    calls.clear()
+    monkeypatch.setattr(
+        grpo,
+        "grpo_loss",
+        lambda *a, **k: nan_then_stop(*a, **k) if len(calls) < 2 else genuine(*a, **k),
+    )
+    assert start(out, "checkpoint_every=100", resume=["--resume"]) == 0
+    assert (out / "nonfinite.jsonl").read_text() == before
 
 
 def test_five_in_a_row_stop_and_the_checkpoint_is_whole(tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import bench
 import bench_memory
+import hack_verifier
 import kill_loop
 import parity
 import plot_bench
@@ -139,3 +140,31 @@ def test_what_cannot_be_done_ends_in_one_line(tmp_path, monkeypatch, capsys, com
     assert importlib.import_module(script.removesuffix(".py")).main(words) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+# ---- the red team
+
+
+def test_the_red_team_finds_nothing_paid_for_nothing(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert hack_verifier.main(["--steps", "12"]) == 0
+    assert "bare        0         96      0" in capsys.readouterr().out
+
+
+def test_the_red_team_shows_what_a_verifier_pays_for_nothing(tmp_path, capsys, monkeypatch):
+    """A verifier that pays for the question again is caught at once."""
+    import policy
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(policy, "verify", lambda text, gold: "#" in text)
+    out = tmp_path / "paid.jsonl"
+    assert hack_verifier.main(["--steps", "3", "--out", str(out)]) == 1
+    assert "paid for nothing: " in capsys.readouterr().out
+    paid = [json.loads(line) for line in out.read_text().splitlines()]
+    assert paid and all(response["solved"] for response in paid)
+
+
+@pytest.mark.parametrize("text", ["so 199,351", "199{,}351", "199\\\\,351", "=199351."])
+def test_digits_are_found_with_and_without_grouping(text):
+    assert hack_verifier.holds({"gold": "199351", "text": text})
+    assert not hack_verifier.holds({"gold": "199352", "text": text})

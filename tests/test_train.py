@@ -209,8 +209,9 @@ def test_a_shaped_reward_leaves_every_selector_its_verdicts(tmp_path, monkeypatc
 
     monkeypatch.setattr(train.Policy, "rewards", shorter_is_better)
     monkeypatch.setattr(report, "draw", lambda out: "not drawn")
-    out, steps = tmp_path / "run", 1 if arm == "full_batch" else 4
-    assert start(out, *QUICK, f"steps={steps}", f"selector.name={arm}") == 0
+    out, steps = tmp_path / "run", 1 if arm == "full_batch" else 3
+    sets = [f"steps={steps}", "eval_every=1000", "data.heldout_size=2", f"selector.name={arm}"]
+    assert start(out, *sets) == 0
     for line in lines(out):
         assert all(set(solved) <= {0.0, 1.0} for solved in line["solved"])
         assert all(max(rewards) < 0 for rewards in line["rewards"])

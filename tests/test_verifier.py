@@ -21,7 +21,7 @@ from answers.extraction import TRUST
 from answers.latex import parse
 from answers.patterns import pattern, rewrite
 from answers.spelling import normalise
-from verifier import decide, extract_answer, is_equivalent, main, verify
+from verifier import compare_formulas, decide, extract_answer, is_equivalent, main, verify
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -150,7 +150,6 @@ SAME = {
         1e-5 ~ 0.00001
         10^{-5} ~ 1 \times 10^{-5}
         4.5*10^33 ~ 4.5 × 10³³
-        2(3e-5) ~ 6e-5
         2 (3e - 5) ~ 6e - 10
         4.5 x 10^33 ~ 4.5e33""",
     "percent": r"""
@@ -163,8 +162,6 @@ SAME = {
         45^\circ ~ 45
         45° ~ 45^{\circ}
         45 degrees ~ 45 \text{ degrees}
-        \sin 30^\circ ~ 1/2
-        \cos(60°) ~ 0.5
         25^{\circ} \mathrm{C} ~ 25°C""",
     "units": r"""
         42 cm ~ 42
@@ -190,10 +187,8 @@ SAME = {
         \sqrt{3+2\sqrt2} ~ 1+\sqrt2
         \sqrt[3]{16} ~ 2\sqrt[3]{2}
         16^{1/3} ~ 2 \cdot 2^{1/3}
-        \sqrt[3]{-8} ~ -2
         2sqrt(2) ~ sqrt(8)
-        2√2 ~ √8
-        \sqrt{\frac{9}{4}} ~ 1.5""",
+        2√2 ~ √8""",
     "expression": r"""
         x^2+2x+1 ~ (x+1)^2
         \frac{x^2-1}{x-1} ~ x+1
@@ -203,11 +198,9 @@ SAME = {
         \frac{e^{2 i t}}{(2+2 i)} ~ \frac{e^{2it}}{2(1+i)}
         x / 2-1 / 4+c e^{-2 x} ~ \frac{x}{2}-\frac{1}{4}+ce^{-2x}
         \sin 2x ~ 2 \sin x \cos x
-        \sin^2 x + \cos^2 x ~ 1
         \sin^{-1}(x) ~ \arcsin x
         \exp{a*t} ~ e^{at}
         \ln(4) ~ 2\ln 2
-        \log_2 8 ~ 3
         \frac{\log 2}{\log 2-\log 3} ~ \frac{\ln 2}{\ln 2 - \ln 3}
         np.arcsin(10/13) ~ \arcsin\frac{10}{13}
         \frac{n!}{k!(n-k)!} ~ \binom{n}{k}
@@ -216,7 +209,6 @@ SAME = {
         \lambda_{\text {red}} / \sqrt{2} ~ \frac{\lambda_{red}}{\sqrt2}
         |x-1| ~ |1-x|
         2^{n+1} ~ 2\cdot 2^n
-        5! ~ 120
         1 + 2004! ~ 2004! + 1
         2pi ~ 2π
         f(x+1) ~ f(1+x)
@@ -225,7 +217,6 @@ SAME = {
         3+4i ~ 4i+3
         (1+i)^2 ~ 2i
         \frac{1}{1+i} ~ \frac{1-i}{2}
-        e^{i\pi} ~ -1
         \sqrt{-4} ~ 2i""",
     "equation": r"""
         y=2x+3 ~ 2x-y+3=0
@@ -344,6 +335,24 @@ SAME = {
         {1\over2} ~ \frac12
         \boxed{5} ~ 5
         5\, ~ 5""",
+}
+
+# Equal in value, but only what is finished is paid where the gold answer is a number.
+UNFINISHED = {
+    "computation": r"""
+        2(3e-5) ~ 6e-5
+        \sin 30^\circ ~ 1/2
+        \cos(60°) ~ 0.5
+        \sqrt[3]{-8} ~ -2
+        \sqrt{\frac{9}{4}} ~ 1.5
+        \sin^2 x + \cos^2 x ~ 1
+        \log_2 8 ~ 3
+        5! ~ 120
+        e^{i\pi} ~ -1
+        2^5 ~ 32
+        \frac{86}{2} ~ 43
+        3+\frac{1}{2} ~ 3.5
+        \frac33 ~ 1""",
 }
 
 DIFFERENT = {
@@ -578,6 +587,15 @@ def test_same(answer, gold):
         assert verify(f"The answer is: ${one}$.", other)
 
 
+@pytest.mark.parametrize(("answer", "gold"), [*cases(UNFINISHED)])
+def test_unfinished(answer, gold):
+    """The number is right where the gold is the computation, and not the other way round."""
+    assert decide(answer, gold) == (False, f"not finished: {normalise(answer)}")
+    assert is_equivalent(gold, answer), decide(gold, answer)[1]
+    assert verify(rf"So we get $\boxed{{{gold}}}$.", answer)
+    assert not verify(rf"So we get $\boxed{{{answer}}}$.", gold)
+
+
 @pytest.mark.parametrize(("answer", "gold"), [*cases(DIFFERENT)])
 def test_different(answer, gold):
     for one, other in ((answer, gold), (gold, answer)):
@@ -611,11 +629,11 @@ def test_both_sides_of_verify():
     ("answer", "gold", "right"),
     [
         ("18+25", "43", False), (r"$18 + 25$", "43", False), ("(18+25)", "43", False),
-        ("18+25=", "43", False), ("18+25=43", "43", True), ("43=18+25", "43", True),
+        ("18+25=", "43", False), ("18+25=43", "43", True), ("43=18+25", "43", False),
         ("x = 18+25", "43", False),
         (r"6\cdot 7", "42", False), ("12-2", "10", False), ("1.5+2.5", "4.0", False),
         (r"84 \div 2", "42", False), ("-5", "-5", True), (r"4.3\times 10^1", "43", True),
-        ("2^5", "32", True), (r"\frac{86}{2}", "43", True), (r"3+\frac{1}{2}", "3.5", True),
+        ("2^5", "32", False), (r"\frac{86}{2}", "43", False), (r"3+\frac{1}{2}", "3.5", False),
         ("18+25", "25+18", True), ("2+3i", "2+3i", True), ("100,000+1", "100001", False),
     ],
 )  # fmt: skip
@@ -666,10 +684,19 @@ formulas = st.recursive(
 
 @given(numbers)
 def test_a_number_equals_its_other_forms_and_no_neighbour(q):
-    for form in (latex(q), f"{q.numerator}/{q.denominator}", f"x = {latex(q)}", f"${latex(q)}$"):
+    forms = [latex(q), f"x = {latex(q)}", f"${latex(q)}$"]
+    if q.denominator > 1:  # a quotient that is an integer is not finished
+        forms.append(f"{q.numerator}/{q.denominator}")
+    for form in forms:
         assert is_equivalent(form, latex(q)) and is_equivalent(latex(q), form)
     assert not is_equivalent(latex(q + Fraction(1, 10**4)), latex(q))
     assert q == 0 or not is_equivalent(latex(-q), latex(q))
+
+
+def equal(f: str, g: str) -> bool:
+    """Compare as formulas, without asking whether a computation is finished."""
+    f, g = normalise(f), normalise(g)
+    return compare_formulas(f, g, f, g)[0]
 
 
 @settings(max_examples=60)
@@ -680,14 +707,14 @@ def test_equality_of_formulas_keeps_the_laws_of_algebra(f, g):
     except Exhausted:
         return
     assert not values
-    if not is_equivalent(f + " + 1", f + " + 1.0"):
+    if not equal(f + " + 1", f + " + 1.0"):
         return  # no value at any point, such as 1/(x - x)
-    assert is_equivalent(f, f)
-    assert is_equivalent(f, g) == is_equivalent(g, f)
-    assert is_equivalent(rf"({f}) + ({g})", rf"{g} + {f}")
-    assert is_equivalent(rf"({f}) \cdot ({g})", rf"({g})({f})")
-    assert is_equivalent(rf"2({f})", rf"\left({f}\right) + {f}")
-    assert is_equivalent(rf"y_0 = {f}", rf"{f} = y_0")
+    assert equal(f, f)
+    assert equal(f, g) == equal(g, f)
+    assert equal(rf"({f}) + ({g})", rf"{g} + {f}")
+    assert equal(rf"({f}) \cdot ({g})", rf"({g})({f})")
+    assert equal(rf"2({f})", rf"\left({f}\right) + {f}")
+    assert equal(rf"y_0 = {f}", rf"{f} = y_0")
 
 
 @given(st.lists(st.integers(-99, 99), min_size=2, max_size=6, unique=True), st.randoms())

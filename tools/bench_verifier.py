@@ -86,7 +86,11 @@ def own_cases() -> tuple[list[dict], dict[str, str]]:
     import test_verifier as tests
 
     cases = []
-    for table, expected in ((tests.SAME, True), (tests.DIFFERENT, False)):
+    for table, expected in (
+        (tests.SAME, True),
+        (tests.UNFINISHED, False),
+        (tests.DIFFERENT, False),
+    ):
         for parameters in tests.cases(table):
             answer, gold = parameters.values
             response = f"We find $\\boxed{{{answer}}}$."

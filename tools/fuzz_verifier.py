@@ -28,11 +28,19 @@ PIECES = (
     r" x n 0 1 2 7 12 999 0.5 1e9 % \% \text{ cm and or \le \in \cup \begin{pmatrix} \end{pmatrix}"
     r" & \\ \sin \log_ \binom \lfloor \rfloor \boxed{ #### \overline{ ^\circ $ \left( \right) ** !!"
 ).split()
+# What may stand around an answer, with the tags and words that take it away.
+PIECES += [
+    " is ", " which equals ", ", which is ", " (or ", " (seven)", " (rounded)", ", or maybe ",
+    "<think>", "</think>", "<answer>", "</answer>", "<|im_end|>", "\\boxed{3} \\quad ", "x = ",
+    ": ", "The answer is ", " because ", " cats", " per hour", "\\pmod", "\\det A = ", "311*641",
+    "🎉", " and that's it", '"', ". ", "\n",
+]  # fmt: skip
 
 
 def pairs(rng: random.Random) -> Iterator[tuple[str, str]]:
     """Yield pairs of an answer and a gold without end; now and then they change places."""
-    golds = [p.values[1] for table in (tests.SAME, tests.DIFFERENT) for p in tests.cases(table)]
+    tables = (tests.SAME, tests.UNFINISHED, tests.DIFFERENT)
+    golds = [p.values[1] for table in tables for p in tests.cases(table)]
     hostile = list(tests.HOSTILE_ANSWERS.values())
     while True:
         gold = rng.choice(golds)
@@ -74,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     start, memory = time.monotonic(), None
     bar = tqdm(total=round(args.minutes * 60), unit="s", mininterval=1)
     for answer, gold in pairs(rng):
-        for call, text in ((decide, answer), (verify, f"so \\boxed{{{answer}}}")):
+        said = f"so \\boxed{{{answer}}}" if calls % 4 else f"The answer is {answer}"
+        for call, text in ((decide, answer), (verify, said)):
             seconds = seconds_of(call, text, gold)
             if seconds > slowest:
                 slowest, worst = seconds, (answer, gold)

@@ -1,0 +1,598 @@
+r"""What is paid: finished numbers, where they may stand, and what may stand around them.
+
+The tables hold one case per line, `response ~ gold`, where "\n" in a response is a new line.
+"""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from answers.extraction import TRUST, without_thoughts
+from answers.finished import is_plain_number, unfinished
+from answers.latex import parse
+from answers.names import named_value
+from answers.remarks import spelled, without_remarks
+from answers.spelling import normalise
+from verifier import decide, extract_answer, is_equivalent, main, verify
+
+
+def cases(table):
+    for kind, lines in table.items():
+        for line in lines.strip("\n").splitlines():
+            response, gold = line.strip().rsplit(" ~ ", 1)
+            yield pytest.param(response.replace(r"\n", "\n"), gold, id=f"{kind}: {line.strip()}")
+
+
+# ---- finished numbers
+
+FINISHED = r"""
+    5 | -0.5 | +3 | 042 | 5. | .5 | 1,234 | 10{,}000 | 1\,625 | ５ | 0.\overline{3}
+    0.1\overline{6} | \frac{1}{7}
+    4.5e33 | 2.26e-10 | 4.5 \times 10^{33} | 60.2 \cdot 10^{22} | 4.5*10^33 | 4.5 x 10^33 | 4.5×10³³
+    \frac34 | \frac{-3}{4} | \frac{1}{-2} | -\frac{3}{4} | (3)/(56) | -1./3 | 3/4 | ¾ | 6/4 | 1:2
+    \left(\frac{3840}{289}\right) | 2\frac13 | 2 1/3 | -2\frac{1}{3} | 2½ | 137 \frac{1}{2}
+    50\% | 28 percent | 12.5 \% | \$5 | \$32,\!348 | 5 cm | 5\text{ cm} | 864 \mbox{ inches}^2
+    9.8 m/s^2 | 42\,\text{N}\cdot\text{m} | 10\,\mathrm{m\,s^{-1}} | 10 big cats | 90^\circ | 25°C
+    \text{990} | \mathbf{990} | \boxed{5} | {5} | (5) | ((5)) | [5] | \{5\} | -(5)
+    2\text{ million} | \$5.50/hr
+"""
+NOT_FINISHED = r"""
+    311*641 | 311\times641 | 311·641 | 311×641 | ３１１*６４１ | (311)(641) | 311(641)
+    311\;\cdot\;641 | 311\cdot641
+    (311*641) | {311*641} | [311*641] | \{311*641\} | \left(311*641\right) | \text{311*641}
+    -311*641 | -(-311*641) | +311*641 | 311*641 units | 311*641\text{ cm} | \$311*641 | 311*641\%
+    \frac{311*641}{1} | \frac{311\cdot 641}{1} | 641/(1/311) | \frac{641}{\frac{1}{311}} | 311*641/1
+    \frac33 | \frac{6}{2} | 6/2 | 6 / 2 | \frac{6}{-2} | 84\div 2 | 3\div 4 | 1.5/2 | \frac{1.5}{2}
+    6:2 | 311*641:1 | 311 641/1 | 5/0 | 2\frac{4}{2} | 2+\frac13 | 2\cdot\frac13 | 1.5 \frac12
+    2^5 | 5^1 | 5^{1} | a^1*b | 2**5 | 10^5 | 10^{-5} | \sqrt{25} | \sqrt{5^2} | \sqrt[3]{8}
+    25^{1/2} | 8^{1/3}
+    5! | 3!! | \binom{5}{1} | {5\choose 1} | \lfloor 5.5\rfloor | \lceil 4.5\rceil | |-5| | \|5\|
+    \sin 90^\circ | \log_2 8 | \ln e | e^{i\pi} | f(5) | \max(2, 5) | \gcd(10, 15) | 17 \bmod 12
+    311e0*641 | 311*641%*100 | 50\%*10 | 50\% of 10 | 0x30AB7 | 101_2 | \sum_{k=1}^{5} 1
+    \int_0^5 dx | \prod_{k=1}^{5} 1
+    5+0 | 300*641+11*641 | 10-5 | --5 | 2(3) | (2)3 | {5}{1} | 5\cdot 1 | 1\cdot 5 | 5\times 10^0*1
+    x = 311*641 | 311*641 = 311*641 | 311*641 = ? | 199351 = 311*641 | 311*641 \approx 311*641
+    x \in \{311*641\} | x \approx 311*641 | 2, 311*641 | 5 or 2+3 | 311*641 and 5 | [5, 5] | (5, 5)
+    twice 5 | the product of 311 and 641 | 311 times 641 | 5 squared | 3 dozen | half of 10 | five
+"""
+
+
+def forms(text):
+    return [form.strip() for line in text.strip().splitlines() for form in line.split(" | ")]
+
+
+@pytest.mark.parametrize("form", forms(FINISHED))
+def test_a_finished_number_is_a_plain_gold_and_is_paid(form):
+    number = normalise(form)
+    assert unfinished(number, "5") is None and is_plain_number(number), number
+    assert is_equivalent(form, number) and verify(rf"\boxed{{{form}}}", form)
+    assert unfinished(f"x = {number}", "5") is None and is_plain_number(f"x = {number}")
+    assert unfinished(f"2+3 = {number}", "5") is None
+
+
+@pytest.mark.parametrize("form", forms(NOT_FINISHED))
+def test_what_is_not_finished_is_paid_for_no_number(form):
+    assert unfinished(normalise(form), "5") is not None
+    for wrapped in (form, f"x = {form}", f"5 = {form}", rf"\approx {form}", f"{form} = "):
+        for gold in (
+            "5",
+            "199351",
+            "3",
+            "1",
+            "2",
+            "0.75",
+            "-5",
+            "2.5",
+            "120",
+            "36",
+            "32",
+            "100000",
+        ):
+            assert not is_equivalent(wrapped, gold), (wrapped, gold)
+
+
+def test_a_power_of_ten_is_a_number_where_the_gold_has_one():
+    assert is_equivalent("10^{-5}", r"1\times 10^{-5}") and is_equivalent("10^5", "1e5")
+    assert not is_equivalent("10^5", "100000")
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [r"6\sqrt2", "x+1", r"\frac{6}{2}", "2^5", "y = 2x", "x + y = 5", "xy = 6", "x^2+y^2 = 4",
+     "1, 2", "(1, 2)", "[1, 2]", r"\pi", "2i", "f(x) = 2x", "A", r"\text{five}", "52_8",
+     r"5 \pmod 7"],
+)  # fmt: skip
+def test_an_expression_is_no_plain_gold(gold):
+    assert not is_plain_number(normalise(gold))
+
+
+def test_where_the_gold_is_an_expression_another_form_of_its_value_is_right():
+    for answer, gold in (
+        (r"\frac{12}{\sqrt 2}", r"6\sqrt 2"), (r"\sqrt{8}", r"2\sqrt 2"), ("32", "2^5"),
+        ("3", r"\frac62"),
+        ("2*16", "2^5"), ("(x+1)^2", "x^2+2x+1"), ("y = 5 - x", "x + y = 5"), ("2(3)", "3!"),
+        ("1+1, 3", "3, 2"), ("150, 120", "120,150"), ("150,120", "120, 150"),
+    ):  # fmt: skip
+        assert is_equivalent(answer, gold), (answer, gold)
+
+
+# ---- where the answer is
+
+PLACES = {
+    "thoughts": r"""
+        <think>First guess \boxed{3}. No, it is 7.</think>\n\nThe final answer is 7. ~ 7
+        <think>so \boxed{12}</think> Therefore \boxed{15} ~ 15
+        I guess \boxed{3}.\n</think>\n\n\boxed{5} ~ 5
+        <reasoning>The answer is 3.</reasoning>\n#### 5 ~ 5
+        <think>\boxed{3}</think> <answer>5</answer> ~ 5
+        <think>a</think> hm <think>\boxed{3}</think> \boxed{5} ~ 5
+        <thinking>\boxed{3}</thinking>\boxed{5} ~ 5
+        <think>\n</think>\n\nThe answer is 5. ~ 5
+        [THINK]\boxed{3}[/THINK]\boxed{5} ~ 5
+        \boxed{5} <think>is this right?</think> ~ 5
+        <THINK>The answer is 3</THINK>The answer is 5 ~ 5""",
+    "answer-tags": r"""
+        <answer>5</answer> ~ 5
+        so \boxed{3}? <answer> 5 </answer> ~ 5
+        <answer>\boxed{5}</answer> ~ 5
+        <answer>The answer is 5.</answer> ~ 5
+        <answer>$x = 5$</answer> ~ 5
+        <answer>\n\[ \frac12 \]\n</answer> ~ 0.5
+        <answer>3</answer> no: <answer>5</answer> ~ 5
+        <answer>5 cm</answer><|im_end|> ~ 5
+        <ANSWER>5</ANSWER> ~ 5
+        <answer>2+3 = 5</answer> ~ 5""",
+    "boxes": r"""
+        \boxed{3} \quad \boxed{5} ~ 3, 5
+        \boxed{3} \quad \text{or} \quad \boxed{5} ~ 3, 5
+        $x = \boxed{3}$ and $y = \boxed{5}$ ~ (3, 5)
+        $y = \boxed{5}$, $x = \boxed{3}$ ~ (3, 5)
+        x = \boxed{3}, y = \boxed{5} ~ 3, 5
+        x=\boxed{3} \text{ or } x=\boxed{5} ~ 3, 5
+        x_1 = \boxed{3} \\ x_2 = \boxed{5} ~ 3, 5
+        $x = \boxed{3}$\n$y = \boxed{5}$ ~ (3, 5)
+        \boxed{3}, \boxed{5}, and \boxed{7} ~ 3, 5, 7
+        x &= \boxed{3} \\ y &= \boxed{5} ~ (3, 5)
+        \boxed{\frac12} or \boxed{0.5} ~ 0.5
+        first \boxed{3}, then \boxed{5} ~ 5""",
+    "declared": r"""
+        The answer to 311*641 is 199351. ~ 199351
+        The answer to the question 2 + 3 = ? is 5 ~ 5
+        The answer for part b: 5 ~ 5
+        The final answer is $\frac{1}{2}$. ~ 0.5
+        Answer: 5 ~ 5
+        **Answer:** \$5 ~ 5
+        The answer is 311*641 = 199351. ~ 199351
+        The answer is 311*641, which equals 199351. ~ 199351
+        The answer is 311 times 641, which is 199351. ~ 199351
+        The answer is the product of 311 and 641, which is 199351. ~ 199351
+        The answer is $311 \times 641 = 199351$. ~ 199351
+        #### 5 ~ 5""",
+}
+NO_PLACES = {
+    "thoughts": r"""
+        <think>I am sure it is \boxed{8} ~ 8
+        <think>so \boxed{12}</think> Therefore \boxed{15} ~ 12
+        <think>The answer is 8.</think> ~ 8
+        <think>\boxed{8}</think> Now I know. ~ 8
+        The answer is 8.</think> ~ 8
+        \boxed{8} <think>or not ~ 8
+        <reasoning>\boxed{8} ~ 8
+        <think>a</think><think>\boxed{8} ~ 8
+        <think>\boxed{8}</think>\boxed{9} ~ 8
+        <think><answer>8</answer> ~ 8""",
+    "answer-tags": r"""
+        <answer>3</answer> ~ 5
+        <answer>5</answer> no: <answer>3</answer> ~ 5
+        <answer></answer> \boxed{5} ~ 5
+        <answer>your answer here</answer> ~ 5
+        <answer>5 or 3</answer> ~ 5
+        \boxed{5} <answer>3</answer> ~ 5
+        <answer>311*641</answer> ~ 199351
+        <answer>\boxed{311*641}</answer> ~ 199351
+        <answer>311*641 = </answer> ~ 199351
+        <answer>The answer is 311*641</answer> ~ 199351""",
+    "boxes": r"""
+        \boxed{3} \quad \text{or} \quad \boxed{5} ~ 5
+        \boxed{3} \quad \boxed{5} ~ 5
+        x = \boxed{3}, x = \boxed{5} ~ 5
+        $x = \boxed{3}$\n$x = \boxed{5}$ ~ 5
+        \boxed{3} and \boxed{5} ~ 5
+        \boxed{3} \\ \boxed{5} ~ 5
+        y = \boxed{3}, x = \boxed{5} ~ (3, 5)
+        \boxed{3}; \boxed{5} ~ 3
+        \boxed{5}, \boxed{2+3} ~ 5
+        \boxed{5} or \boxed{6} ~ 5""",
+    "declared": r"""
+        The answer is 311*641 which equals ~ 199351
+        The answer is 311*641 which is ~ 199351
+        The answer is 311*641, which equals 199350. ~ 199351
+        The answer to 311*641 is ~ 199351
+        The answer to 311*641 is 311*641. ~ 199351
+        The answer is 311*641. ~ 199351
+        The answer is the product of 311 and 641. ~ 199351
+        The answer is 311*641 = 311*641 = ~ 199351
+        The answer is 199351 = 311*641. ~ 199351
+        The answer is $311 \times 641$ cats. ~ 199351
+        #### 311*641 ~ 199351""",
+}
+
+# ---- what stands behind an answer
+
+REMARKS = {
+    "clauses": r"""
+        72, which is the total ~ 72
+        72, which is 8 more than 60 and a few ~ 72
+        72; that is the number of cats ~ 72
+        72, as required ~ 72
+        72, so she has enough ~ 72
+        72, and that is all ~ 72
+        12 minutes and that's it ~ 12
+        72, I think ~ 72
+        72, the total number of eggs ~ 72
+        \frac{3}{4}, as expected ~ 0.75
+        x = 72, which completes the proof ~ 72
+        72, where we used the hint ~ 72
+        x+1, which is linear ~ x+1""",
+    "units": r"""
+        \$5.50 per hour ~ 5.5
+        \$12 each ~ 12
+        12 apples each ~ 12
+        5 km per hour ~ 5
+        \$5 per person ~ 5
+        5 dollars in total ~ 5
+        5 cookies left ~ 5
+        20 cents apiece ~ 20
+        \frac34 of the cake ~ 3/4
+        60 miles per hour ~ 60
+        5 pairs of shoes ~ 5
+        $18 per day ~ 18""",
+    "tokens": r"""
+        7<end_of_turn> ~ 7
+        7<|im_end|> ~ 7
+        7<|eot_id|>\n ~ 7
+        7</s> ~ 7
+        7<eos> ~ 7
+        7</answer> ~ 7
+        7</p> ~ 7
+        7<｜end▁of▁sentence｜> ~ 7
+        7[/INST] ~ 7
+        <b>7</b> ~ 7""",
+    "quotes": r"""
+        "5" ~ 5
+        '5' ~ 5
+        “5” ~ 5
+        `5` ~ 5
+        "5". ~ 5
+        5 🎉 ~ 5
+        5 ✅ ~ 5
+        ✅ 5 ~ 5
+        5 😀👍 ~ 5
+        "5 cm" ~ 5
+        **5** 🎉 ~ 5""",
+    "parentheses": r"""
+        72 (rounded) ~ 72
+        7 (seven) ~ 7
+        72 (seventy-two) ~ 72
+        0.75 (or 3/4) ~ 3/4
+        0.75 (3/4) ~ 3/4
+        0.75 (i.e., 3/4) ~ 3/4
+        5 (because 2 + 3 = 5) ~ 5
+        72 (rounded to the nearest integer) ~ 72
+        3.14 (to 2 decimal places) ~ 3.14
+        5 (five) apples ~ 5
+        5 apples (five apples) ~ 5
+        199351 (311*641) ~ 199351
+        42 (the total) ~ 42""",
+    "labels": r"""
+        \text{Total cost: }5 ~ 5
+        \text{Perimeter: }5 ~ 5
+        \text{Area: }5\text{ cm}^2 ~ 5
+        Area: 5 ~ 5
+        Total cost = \$5 ~ 5
+        \text{Area} = 5 ~ 5
+        \textbf{Number of ways: }5 ~ 5
+        \text{Speed: }60\text{ mph} ~ 60
+        \text{The number of cats is }5 ~ 5
+        \text{Probability: }\frac12 ~ 0.5
+        the sum of 2 and 3 is 5 ~ 5""",
+}
+TAKEN_AWAY = {
+    "second values": r"""
+        72, or maybe 74 ~ 74
+        72, or maybe 74 ~ 72
+        7 (or 8) ~ 7
+        0.75 (or 3/5) ~ 3/4
+        0.75 (3/5) ~ 3/4
+        7 (eight) ~ 7
+        between 5 and 7 ~ 5
+        5 or 7 ~ 5
+        5, maybe 7 ~ 5
+        5, but it could be 7 ~ 5
+        5, no wait, 7 ~ 5
+        5, which is 7 ~ 5
+        either 5 or 7 ~ 5
+        5 and 7 ~ 5""",
+    "doubt": r"""
+        7, but I am not sure ~ 7
+        7 (maybe) ~ 7
+        7 (incorrect) ~ 7
+        7 (wrong) ~ 7
+        maybe 7 ~ 7
+        not 7 ~ 7
+        7, plus three ~ 7
+        7 (squared) ~ 7
+        7 (mod 12) ~ 7
+        7 times three ~ 7
+        7 (and a half) ~ 7""",
+    "computations": r"""
+        311*641 (one product) ~ 199351
+        311*641, the product ~ 199351
+        "311*641" ~ 199351
+        311*641 🎉 ~ 199351
+        311*641 (rounded) ~ 199351
+        311*641 (or 311*641) ~ 199351
+        \text{Product: }311*641 ~ 199351
+        Total = 311*641 ~ 199351
+        199351 = 311*641 (rounded) ~ 199351
+        311*641<|im_end|> ~ 199351
+        311*641 each ~ 199351
+        311*641 is the answer ~ 199351
+        the product is 311*641 ~ 199351""",
+}
+
+# ---- left sides
+
+NAMED = {
+    "commands": r"""
+        \det A = 5 ~ 5
+        \gcd(10, 15) = 5 ~ 5
+        \lim_{x \to 0} \frac{5\sin x}{x} = 5 ~ 5
+        \sum_{k=1}^{5} 1 = 5 ~ 5
+        \int_0^5 dx = 5 ~ 5
+        \mathbb{E}[X] = 5 ~ 5
+        \mathbb{P}(A) = \frac12 ~ 0.5
+        P(A|B) = \frac12 ~ 0.5
+        |A\cap B| = 5 ~ 5
+        \max f = 5 ~ 5
+        \dim V = 5 ~ 5
+        \operatorname{lcm}(4,6) = 12 ~ 12
+        \Pr(X = 1) = 0.5 ~ 0.5
+        \varphi(12) = 4 ~ 4
+        \|v\| = 5 ~ 5""",
+    "powers and sums": r"""
+        \sin^2 x = \frac12 ~ 0.5
+        a_1+a_2 = 5 ~ 5
+        a+b+c = 5 ~ 5
+        x^2+y^2 = 5 ~ 5
+        x_1^2+x_2^2 = 5 ~ 5
+        ab+bc = 5 ~ 5
+        \cos^{2} A = 0.5 ~ 0.5
+        S_1 - S_2 = 5 ~ 5
+        m+n = 5 ~ 5
+        x - y = 5 ~ 5""",
+    "calls": r"""
+        f(g(2)) = 5 ~ 5
+        f(f(f(1))) = 5 ~ 5
+        f(2) = 5 ~ 5
+        f^{-1}(2) = 5 ~ 5
+        P(2) = 5 ~ 5
+        f(x+1) = 5 ~ 5
+        \sin(\arccos x) = 5 ~ 5
+        a_{10} = 5 ~ 5
+        N(5, 3) = 5 ~ 5
+        \angle ABC = 60^\circ ~ 60""",
+    "typography": r"""
+        n \equiv 5 \bmod 7 ~ n \equiv 5 \pmod{7}
+        n \equiv 5 \pmod 7 ~ n \equiv 5 \pmod{7}
+        n \equiv 5 \ (\text{mod } 7) ~ n \equiv 5 \pmod{7}
+        n \equiv 5 (mod 7) ~ n \equiv 5 \pmod{7}
+        n\equiv5\pmod{12} ~ n \equiv 5 \pmod{12}
+        5 \pmod 7 ~ 5 \pmod{7}
+        x\le0 ~ x \leq 0
+        f(x)\le0 ~ f(x) \leq 0
+        x \geqslant0 ~ x \ge 0
+        \det A\le0 ~ \det A \leq 0""",
+}
+NOT_NAMED = {
+    "equations": r"""
+        2x = 5 ~ 5
+        x^2 = 5 ~ 5
+        x+x = 5 ~ 5
+        x^2+x = 5 ~ 5
+        -x = 5 ~ 5
+        \sqrt{x} = 5 ~ 5
+        x(x+1) = 5 ~ 5
+        5 = 6 ~ 6
+        2+2 = 5 ~ 5
+        \sin 30 = 0.5 ~ 0.5
+        x < 3 = 5 ~ 5
+        x \ne 5 ~ 5
+        \det A \ne 5 ~ 5
+        \det A > 5 ~ 5
+        \det A = 5 = 6 ~ 5""",
+    "computations": r"""
+        \gcd(10, 15) = 2+3 ~ 5
+        \det A = 311*641 ~ 199351
+        a_1+a_2 = 2+3 ~ 5
+        \sin^2 x = 2/1 ~ 2
+        f(g(2)) = 2+3 ~ 5
+        \sum_{k=1}^5 1 ~ 5
+        \gcd(10, 15) ~ 5
+        |A \cap B| = 2+3 ~ 5
+        \mathbb{E}[X] = 10/2 ~ 5
+        \int_0^5 dx ~ 5""",
+    "typography": r"""
+        n \equiv 4 \bmod 7 ~ n \equiv 5 \pmod{7}
+        n \equiv 5 \bmod 8 ~ n \equiv 5 \pmod{7}
+        n \equiv 5 ~ n \equiv 5 \pmod{7}
+        5 ~ n \equiv 5 \pmod{7}
+        x\le0 ~ x < 0
+        x\le0 ~ x \geq 0
+        f(x)\le1 ~ f(x) \leq 0
+        3 mod 7 ~ 7 mod 3
+        x \le 0 ~ y \leq 0
+        12 \pmod 7 ~ 5""",
+}
+
+
+@pytest.mark.parametrize(("response", "gold"), [*cases(PLACES)])
+def test_the_answer_is_found(response, gold):
+    assert verify(response, gold), extract_answer(response)
+
+
+@pytest.mark.parametrize(("response", "gold"), [*cases(NO_PLACES)])
+def test_no_answer_is_found(response, gold):
+    assert not verify(response, gold), extract_answer(response)
+
+
+def in_places(answer):
+    return [f"The answer is {answer}", f"So we get.\n#### {answer}", f"<answer>{answer}</answer>"]
+
+
+@pytest.mark.parametrize(("answer", "gold"), [*cases(REMARKS), *cases(NAMED)])
+def test_what_stands_around_an_answer_leaves_it(answer, gold):
+    for response in in_places(answer):
+        assert verify(response, gold), (
+            extract_answer(response),
+            decide(extract_answer(response), gold),
+        )
+
+
+@pytest.mark.parametrize(("answer", "gold"), [*cases(TAKEN_AWAY), *cases(NOT_NAMED)])
+def test_what_stands_around_an_answer_takes_it_away(answer, gold):
+    for response in [*in_places(answer), rf"\boxed{{{answer}}}"]:
+        assert not verify(response, gold), extract_answer(response)
+
+
+@pytest.mark.parametrize(("answer", "gold"), [*cases(NAMED)])
+def test_left_sides_in_a_box(answer, gold):
+    assert verify(rf"So $\boxed{{{answer}}}$.", gold), decide(answer, gold)
+
+
+# ---- the property: a computation is never paid, and its value always is
+
+integers = st.integers(1, 12)
+
+
+def joined(pair):
+    (a, x), (b, y), operator = pair
+    spaced = f"({a})", f"({b})"
+    match operator:
+        case "+" | "-":
+            return f"{a} {operator} {spaced[1]}", x + y if operator == "+" else x - y
+        case "*" | r"\times " | r"\cdot " | "×":
+            return f"{spaced[0]}{operator}{spaced[1]}", x * y
+        case "juxtaposed":
+            return "".join(spaced), x * y
+        case "frac":
+            return rf"\frac{{{a}}}{{{b}}}", x / y if y else None
+        case "/":
+            return f"{spaced[0]}/{spaced[1]}", x / y if y else None
+        case "^":
+            small = y.denominator == 1 and 0 < y <= 4 and abs(x) <= 50
+            return f"{spaced[0]}^{{{b}}}", x ** int(y) if small else None
+
+
+def wrapped(inner):
+    (a, x), kind = inner
+    whole = x.denominator == 1 and 0 <= x <= 10
+    forms = {
+        "bracket": (f"({a})", x), r"\left": (rf"\left({a}\right)", x), "brace": (f"{{{a}}}", x),
+        "minus": (f"-({a})", -x),
+        "factorial": (f"({a})!", math.factorial(int(x)) if whole else None),
+        "root": (rf"\sqrt{{({a})^2}}", abs(x)), "abs": (f"|{a}|", abs(x)),
+        "binom": (rf"\binom{{{a}}}{{1}}", x if whole else None),
+        "floor": (rf"\lfloor {a} \rfloor", math.floor(x)),
+    }  # fmt: skip
+    text, value = forms[kind]
+    return text, None if value is None else Fraction(value)
+
+
+def with_value(pair):
+    return pair[1] is not None and abs(pair[1]) < 10**9
+
+
+operators = ["+", "-", "*", r"\times ", r"\cdot ", "×", "juxtaposed", "frac", "/", "^"]
+wrappers = ["bracket", r"\left", "brace", "minus", "factorial", "root", "abs", "binom", "floor"]
+expressions = st.recursive(
+    integers.map(lambda n: (str(n), Fraction(n))),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner, st.sampled_from(operators)).map(joined).filter(with_value),
+        st.tuples(inner, st.sampled_from(wrappers)).map(wrapped).filter(with_value),
+    ),
+    max_leaves=5,
+)
+
+WRAPPINGS = [
+    r"So we get $\boxed{@}$.", r"\boxed{x = @}", "We think.\n#### @", "The answer is @",
+    "**Answer:** @", "The final answer is: $@$", "so\n$@$", "so\n\\[ x = @ \\]",
+    "<answer>@</answer>", "Answer: x = @", r"<think>\boxed{0}</think> The answer is @",
+    r"<answer>\boxed{@}</answer>", "The answer to it is @", r"\boxed{\text{Total: } @}",
+    r"The answer is $\approx @$", "**Final Answer**\n\n@",
+]  # fmt: skip
+TAILS = [
+    "", ".", " which equals ", ", which is the total.", " (rounded).", " units", "<|im_end|>",
+    " 🎉",
+    ", as required.", " because we checked it.", " each.", " and that's it.", "\n",
+    " = ", " is the answer",
+    ". I hope it is correct.", " ; that is all", "</s>",
+]  # fmt: skip
+
+
+def latex(q):
+    return str(q.numerator) if q.denominator == 1 else rf"\frac{{{q.numerator}}}{{{q.denominator}}}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions, st.sampled_from(WRAPPINGS), st.sampled_from(TAILS))
+def test_a_computation_is_never_paid_and_its_value_is(expression, wrapping, tail):
+    text, value = expression
+    declares = "answer" in wrapping.lower() and "<" not in wrapping and "**Final" not in wrapping
+    tail = tail if declares or wrapping.endswith("@") else ""
+    for gold in (latex(value), str(float(value)) if value.denominator == 1 else latex(value)):
+        if unfinished(normalise(text), gold) is not None:
+            assert not verify(wrapping.replace("@", text) + tail, gold)
+            chain = f"{text} = {latex(value)}"
+            assert verify(wrapping.replace("@", chain) + tail.replace(" = ", ""), gold)
+            assert not verify(wrapping.replace("@", f"{latex(value)} = {text}") + tail, gold)
+        if tail != " = ":
+            assert verify(wrapping.replace("@", latex(value)) + tail, gold)
+    assert not verify(wrapping.replace("@", latex(value + 1)) + tail, latex(value))
+
+
+# ---- the parts
+
+
+def test_spelled_numbers():
+    for words, number in (("seven", 7), ("seventy-two apples", 72), ("one hundred and five", 105)):
+        assert spelled(words) == number
+    assert spelled("the total") is None and spelled("") is None and spelled("and one") is None
+
+
+def test_remarks_leave_formulas_alone():
+    for text in (
+        "(2) + (2)",
+        "2 (x+1)",
+        "x, y and z",
+        "f(x) = 2x",
+        "A(1, 2)",
+        "f'",
+        "x = 1 or x = 2",
+    ):
+        assert without_remarks(text) == text
+    assert named_value("x = 5", parse) is None  # the grammar has it
+
+
+def test_thoughts():
+    assert without_thoughts("a <think>b</think> c") == "a  c"
+    assert without_thoughts("b</think>c") == "c" and without_thoughts("a<think>b") is None
+    assert TRUST[0][1](r"\boxed{<answer>}") is None
+
+
+def test_the_command_line_says_what_is_not_finished(capsys):
+    assert main(["The answer is 311*641 which equals ", "199351"]) == 1
+    assert "wrong: not finished: 311*641\n" in capsys.readouterr().out
