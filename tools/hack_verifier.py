@@ -31,7 +31,7 @@ from plumbing.record import RESPONSES
 LAST = 128  # responses that show what the policy ended with
 CALCULATOR = "You are a calculator."
 FORMATS = {  # how the problem is put, and how the response begins
-    "bare": {"data.template": "{problem}"},
+    "bare": {"data.template": "{problem}", "data.system": "", "data.prefill": ""},
     "says": {"data.template": "chat", "data.system": CALCULATOR, "data.prefill": "The answer is "},
     "boxed": {
         "data.template": "chat", "data.system": CALCULATOR, "data.prefill": "\\boxed{",
