@@ -108,6 +108,8 @@ def task_problems(task: str, n: int, rng: Generator, heldout: bool = False) -> l
     mix = TASKS[task].heldout if heldout else TASKS[task].pool
     counts = {kind: round(share * n / sum(mix.values())) for kind, share in mix.items()}
     counts[max(mix, key=mix.get)] += n - sum(counts.values())  # what rounding left
+    if min(counts.values()) < 0:
+        raise UserError(f"task {task!r}: {n} problems are too few for its {len(mix)} kinds")
     problems: dict[str, Problem] = {}  # by text, so that none appears twice
     for kind, count in counts.items():
         operators = TASKS[task].operators[kind]
@@ -326,6 +328,8 @@ def _gold(answer: str, where: str) -> str:
         raise UserError(f"{where}: 'answer' holds nothing behind its last ####")
     if _QUOTED_LIST.fullmatch(gold):  # the text of a list, such as ['5'] or ["1", "2"]
         items = [text[1:-1].replace("\\\\", "\\") for text in _QUOTED.findall(gold)]
+        if not all(items):
+            raise UserError(f"{where}: 'answer' is a list with an empty item: {gold[:60]}")
         gold = ", ".join(items)
     if "\\boxed" in gold:
         gold = boxed(gold) or ""

@@ -73,8 +73,12 @@ class Policy:
         """Let the policy try a problem n times, and judge what it says."""
         group = self.rollout(problem, n, generator)  # y_1..y_n ~ pi_old( . | x)
         texts = self.texts(repeat(problem), group)
-        solved = self.verdicts(problem, texts)
-        rewards = self.rewards(problem, texts, solved, group)
+        solved = [float(verdict) for verdict in self.verdicts(problem, texts)]
+        rewards = [float(r) for r in self.rewards(problem, texts, solved, group)]
+        if not len(texts) == len(solved) == len(rewards) or not {0, 1}.issuperset(solved):
+            raise ValueError(f"{n} responses need as many verdicts of 0 or 1, and as many rewards")
+        if not np.isfinite(rewards).all():
+            raise ValueError(f"the rewards of {problem.text!r} are not all finite: {rewards}")
         return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
 
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:

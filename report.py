@@ -26,28 +26,35 @@ WINDOW = 15  # groups to either side
 def show(run: str | Path) -> None:
     """Print in a few lines what a run learned and what it cost, and draw its figure."""
     run = Path(run)
-    s = read_summary(run)
-    kinds = ", ".join(
-        f"{kind or 'other'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
-        for kind, after in s["accuracy_by_kind_after"].items()
-    )
-    groups, seconds = s["rollouts"] // s["group_size"], s["seconds"]
-    print(f"held-out accuracy  {s['accuracy_before']:.1%} -> {s['accuracy_after']:.1%}  ({kinds})")
-    print(f"rollouts           {s['rollouts']:,} ({s['tokens']:,} tokens) in {s['steps']:,} steps")
-    print(f"informative        {s['informative_groups']:,} of {groups:,} groups")
-    print(
-        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update, "
-        f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all"
-    )
-    for kind, e in s.get("examples", {}).items():
-        print(f"{kind:18} {e['problem']!r}: {shortened(e['text'])!r}, answer {e['answer']!r}")
-    for warning in s.get("warnings", []):
-        print(f"warning            {warning}")
+    try:
+        print("\n".join(summary_lines(read_summary(run))))
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
     try:
         print(f"figure             {draw(run)}")
     except UserError as error:
         print(f"figure             none: {error}, then python report.py {run}")
     print(f"trained model      {run / 'model'}")
+
+
+def summary_lines(s: dict) -> list[str]:
+    """Return what a run's summary says, one thing per line."""
+    kinds = ", ".join(
+        f"{kind or 'other'} {s['accuracy_by_kind_before'][kind]:.1%} -> {after:.1%}"
+        for kind, after in s["accuracy_by_kind_after"].items()
+    )
+    groups, seconds = s["rollouts"] // s["group_size"], s["seconds"]
+    lines = [
+        f"held-out accuracy  {s['accuracy_before']:.1%} -> {s['accuracy_after']:.1%}  ({kinds})",
+        f"rollouts           {s['rollouts']:,} ({s['tokens']:,} tokens) in {s['steps']:,} steps",
+        f"informative        {s['informative_groups']:,} of {groups:,} groups",
+        f"seconds            {seconds['rollout']:.1f} rollout, {seconds['update']:.1f} update, "
+        f"{seconds['evaluate']:.1f} evaluation, {seconds['total']:.1f} in all",
+    ]
+    for kind, e in s.get("examples", {}).items():
+        text = shortened(e["text"])
+        lines.append(f"{kind:18} {e['problem']!r}: {text!r}, answer {e['answer']!r}")
+    return lines + [f"warning            {warning}" for warning in s.get("warnings", [])]
 
 
 def shortened(text: str, most: int = 160) -> str:
@@ -57,17 +64,10 @@ def shortened(text: str, most: int = 160) -> str:
 
 def read_summary(run: Path) -> dict:
     """Return a finished run's `summary.json`; `UserError` where there is none."""
-    file = run / "summary.json"
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        for name in ("accuracy_before", "accuracy_after", "rollouts", "tokens", "group_size"):
-            float(summary[name])
-        by_kind = [summary[f"accuracy_by_kind_{when}"] for when in ("before", "after")]
-        if by_kind[0].keys() != by_kind[1].keys():
-            raise ValueError("the kinds before and after differ")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
-    return summary
 
 
 def draw(run: Path) -> Path:

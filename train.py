@@ -39,7 +39,7 @@ from plumbing.command import Parser, UserError, command
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
-from plumbing.run import Run
+from plumbing.run import Run, summary_of
 from policy import Policy
 
 # what `grpo.py` defines can be imported from here as well
@@ -59,7 +59,7 @@ def train(
         # that promises most by what it remembers.  So far nothing has been paid for.
         candidates = run.candidate_stream.choice(len(pool), M, replace=False)  # (M,)
         offer = run.offer(candidates)  # their scores, for the record
-        chosen = selector.choose(candidates)  # one index; the full batch returns all M
+        chosen = run.checked(selector.choose(candidates))  # one index; the full batch has all M
 
         # 2. Roll out and reward.  The policy tries the problem G times, which is what a step costs,
         # and the verifier says of each response whether it is right.
@@ -152,11 +152,12 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
             run.record.show(run.step)
             train(cfg, policy, pool, heldout, run)
             run.record.bar.close()
-            run.save()
+            if run.saved_at != run.step:
+                run.save()
             if run.stopped_by:
                 print(f"stopped after step {run.step}, which is saved; add --resume to go on")
                 return 128 + run.stopped_by
-            weights, summary = run.weights(), run.summary()
+            weights, summary = run.weights(), summary_of(run)
             if parallel.rank() == 0:
                 checkpoint.replace_folder(out / "model", partial(policy.save, weights=weights))
                 checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -193,7 +194,7 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Config, Path, str | None
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: exit code 0, or 2 after one line that says what is wrong."""
+    """Run the command line; return 0, 2 for bad input, 1 if training cannot go on, 128 + signal."""
     arguments = read_arguments(argv)
     try:
         parallel.start()

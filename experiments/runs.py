@@ -81,7 +81,7 @@ def budget_of(task: str, arm: str) -> int:
 
 def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
     """Run `train.py` with a configuration and these keys set; return its steps and its summary."""
-    always = {"checkpoint_every": 10**6, "threads": 1}
+    always = {"checkpoint_every": 10**6, "threads": 1, "responses": "false"}
     pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
     keys = [word for pair in pairs for word in ("--set", pair)]
     said = io.StringIO()

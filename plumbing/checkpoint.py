@@ -86,12 +86,16 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
             raise UserError(f"{folder / SUMS}: damaged{remedy}")
         state = json.loads((folder / FILES[1]).read_text(encoding="utf-8"))
         tensors = load_file(folder / FILES[0])
-        if which == PREVIOUS and (run / LATEST).exists():  # keep it apart: it may be damaged
-            shutil.rmtree(run / SET_ASIDE, ignore_errors=True)
-            (run / LATEST).rename(run / SET_ASIDE)
         return tensors, state
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error}){remedy}") from error
+
+
+def set_latest_aside(run: Path) -> None:
+    """Keep the latest checkpoint apart when the one before is gone on from: it may be damaged."""
+    if (run / LATEST).exists():
+        shutil.rmtree(run / SET_ASIDE, ignore_errors=True)
+        (run / LATEST).rename(run / SET_ASIDE)
 
 
 def _to_disk(path: Path) -> None:

@@ -111,7 +111,7 @@ class Lines:
             return
         self.file = self.file or self.path.open("ab")
         for entry in entries:
-            line = json.dumps(entry, default=lambda number: number.item())
+            line = json.dumps(entry, default=lambda array: array.tolist())
             self.file.write(line.encode() + b"\n")
         self.file.flush()
 
@@ -123,11 +123,7 @@ class Lines:
 
     def cut_back(self, length: int) -> None:
         """Remove what was written after a checkpoint, so that nothing stands there twice."""
-        if parallel.rank() > 0:
-            return
-        if self.length() < length:
-            raise UserError(f"{self.path}: shorter than at the checkpoint")
-        if self.path.exists():
+        if parallel.rank() == 0 and self.path.exists():
             os.truncate(self.path, length)
 
     def close(self) -> None:
@@ -160,6 +156,20 @@ class Record:
         self.bar.close()
         for file in self.files.values():
             file.close()
+
+    def lengths_to_restore(self, saved: dict[str, int]) -> dict[str, int]:
+        """Return how long each file is to be; `UserError`, before any is cut, for a lost record.
+
+        Without `responses.jsonl` a run can go on, and begins another.
+        """
+        lengths = dict(saved)
+        for name, file in self.files.items() if parallel.rank() == 0 else ():
+            if name == RESPONSES and lengths[name] and not file.path.exists():
+                print(f"warning: {file.path} is gone; it begins anew", file=sys.stderr)
+                lengths[name] = 0
+            if file.length() < lengths[name]:
+                raise UserError(f"{file.path}: shorter than at the checkpoint")
+        return lengths
 
     def show(self, step: int) -> None:
         """Begin the progress bar at a step."""
@@ -285,8 +295,12 @@ def read_steps(run: str | Path) -> list[dict]:
                 if not rewards or len(rewards) != len(solved) or not {0, 1}.issuperset(solved):
                     raise ValueError("a group without rewards, or without verdicts of 0 and 1")
             int(step["step"]), int(step["rollouts"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}:{number}: not a line of a training run ({error!r})") from error
+        except KeyError as error:
+            raise UserError(
+                f"{file}:{number}: not a line of a training run: it lacks {error}"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file}:{number}: not a line of a training run ({error})") from error
         steps.append(step)
     if not steps:
         raise UserError(f"{file}: holds no step yet")

@@ -5,7 +5,7 @@ Where it stands: `train.py` builds one and its loop uses it; `checkpoint.py` put
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -19,6 +19,8 @@ from plumbing.config import Config, selectors, stream_seed
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Costs, Record, Step
 from plumbing.watch import Watch
+
+LAYOUT = 2  # of a checkpoint; one of another layout is refused
 
 
 class Run:
@@ -47,6 +49,7 @@ class Run:
         self.record = record
         self.stop = checkpoint.Stop()
         self.stopped_by = 0  # the number of the signal that ended the loop
+        self.saved_at = -1  # the step of the latest checkpoint
 
     @contextmanager
     def open(self, resume: str | None) -> Iterator[None]:
@@ -54,13 +57,17 @@ class Run:
 
         Within, Ctrl-C and SIGTERM end the run in good order.
         """
-        with parallel.all_or_none():
-            try:
-                self.out.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"{self.out}: cannot be written ({error.strerror})") from error
         first = parallel.rank() == 0
-        with checkpoint.only_process(self.out) if first else nullcontext(), self.stop, self.record:
+        with ExitStack() as stack:
+            with parallel.all_or_none():
+                try:
+                    self.out.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise UserError(f"{self.out}: cannot be written ({error.strerror})") from error
+                if first:
+                    stack.enter_context(checkpoint.only_process(self.out))
+            stack.enter_context(self.stop)
+            stack.enter_context(self.record)
             with parallel.all_or_none(), parallel.first_process_first():
                 saved = (self.out / name for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
                 if resume and any(folder.exists() for folder in saved):
@@ -96,6 +103,13 @@ class Run:
             "bonus": self.selector.exploration(candidates).tolist(),
         }
 
+    def checked(self, chosen: list[int]) -> list[int]:
+        """Return a selector's choice as plain numbers; ValueError if it is no list of indices."""
+        chosen = [int(i) for i in chosen]
+        if not chosen or not all(0 <= i < len(self.record.pool) for i in chosen):
+            raise ValueError(f"{type(self.selector).__name__}.choose returned {chosen}")
+        return chosen
+
     def evaluation_due(self) -> bool:
         """Whether the step that has just been counted is one after which to evaluate."""
         due = self.record.evaluation_due(self.costs.rollouts)
@@ -122,7 +136,8 @@ class Run:
         tensors["rollout_stream"] = self.rollout_stream.get_state()
         self.costs.count_total()
         values = {
-            "step": self.step, "fixed": self.fixed, "selector": self.selector.state_dict(),
+            "layout": LAYOUT, "step": self.step, "fixed": self.fixed,
+            "selector": self.selector.state_dict(),
             "candidate_stream": self.candidate_stream.bit_generator.state,
             "costs": {name: getattr(self.costs, name) for name in Costs.KEPT},
             "record": {name: getattr(self.record, name) for name in Record.KEPT},
@@ -131,50 +146,64 @@ class Run:
         }  # fmt: skip
         if parallel.rank() == 0:
             checkpoint.save(self.out, tensors, values)
+        self.saved_at = self.step
 
     def restore(self, which: str) -> None:
         """Go on from a checkpoint of this run; `UserError` where it is not of this run."""
         tensors, values = checkpoint.load(self.out, which)
+        if values.get("layout") != LAYOUT:
+            raise UserError(f"{self.out}: its checkpoint is of another version of this project")
         for name, value in self.fixed.items():
             if values["fixed"].get(name) != value:
                 raise UserError(f"{self.out}: {name} changed since the run began")
-        for name, parameter in self.model.named_parameters():
-            with torch.no_grad():
-                parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
-            prefix = f"optimizer.{name}."
-            slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
-            waits = isinstance(self.optimizer, OffloadedAdamW)
-            if slots:  # the count of steps is a number even where the weight is a shard
-                count = {"step": slots.pop("step").to(parameter.device)}
-                moments = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
-                self.optimizer.state[parameter] = count | moments
+        lengths = self.record.lengths_to_restore(values["files"])
+        restore_model(self.model, self.optimizer, tensors)
         self.rollout_stream.set_state(tensors["rollout_stream"])
         self.selector.load_state_dict(values["selector"])
         self.candidate_stream.bit_generator.state = values["candidate_stream"]
         self.step = values["step"]
         keepers = {"costs": self.costs, "record": self.record, "watch": self.record.watch}
-        for which, keeper in keepers.items():
-            for name, value in values[which].items():
+        for kind, keeper in keepers.items():
+            for name, value in values[kind].items():
                 setattr(keeper, name, value)
         for name, file in self.record.files.items():
-            file.cut_back(values["files"][name])
+            file.cut_back(lengths[name])
+        if which == checkpoint.PREVIOUS and parallel.rank() == 0:
+            checkpoint.set_latest_aside(self.out)
 
-    def summary(self) -> dict:
-        """Return what `summary.json` holds."""
-        self.costs.count_total()
-        before, after = self.record.before, self.record.last
-        return {
-            "accuracy_before": before["accuracy"],
-            "accuracy_after": after["accuracy"],
-            "accuracy_by_kind_before": before["accuracy_by_kind"],
-            "accuracy_by_kind_after": after["accuracy_by_kind"],
-            "steps": self.step,
-            "updates": self.costs.updates,
-            "rollouts": self.costs.rollouts,
-            "tokens": self.costs.tokens,
-            "informative_groups": self.costs.informative_groups,
-            "group_size": self.costs.group_size,
-            "seconds": self.costs.seconds,
-            "warnings": list(self.record.watch.warnings.values()),
-            "examples": self.record.examples,
-        }
+
+def restore_model(
+    model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """Copy weights and AdamW's state into place, split as they are on this process."""
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
+        prefix = f"optimizer.{name}."
+        slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
+        waits = isinstance(optimizer, OffloadedAdamW)
+        if slots:  # the count of steps is a number even where the weight is a shard
+            count = {"step": slots.pop("step").to(parameter.device)}
+            moments = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
+            optimizer.state[parameter] = count | moments
+
+
+def summary_of(run: Run) -> dict:
+    """Return what `summary.json` holds."""
+    run.costs.count_total()
+    before, after = run.record.before, run.record.last
+    return {
+        "accuracy_before": before["accuracy"],
+        "accuracy_after": after["accuracy"],
+        "accuracy_by_kind_before": before["accuracy_by_kind"],
+        "accuracy_by_kind_after": after["accuracy_by_kind"],
+        "steps": run.step,
+        "updates": run.costs.updates,
+        "rollouts": run.costs.rollouts,
+        "tokens": run.costs.tokens,
+        "informative_groups": run.costs.informative_groups,
+        "group_size": run.costs.group_size,
+        "seconds": run.costs.seconds,
+        "warnings": list(run.record.watch.warnings.values()),
+        "examples": run.record.examples,
+    }

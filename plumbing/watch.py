@@ -47,7 +47,9 @@ class Watch:
                 f"in the last {self.equal} groups all rewards were equal, so nothing was learned"
             )
         if self.pays_suddenly(problem, solved):
-            found["sudden"] = f"{problem[:40]!r} never was solved, and now is paid every time"
+            found[f"sudden {problem}"] = (
+                f"{problem[:40]!r} never was solved, and now is paid every time"
+            )
         new = [text for kind, text in found.items() if kind not in self.warnings]
         self.warnings |= {kind: f"step {step}: {text}" for kind, text in found.items()}
         return new

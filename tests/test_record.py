@@ -52,11 +52,11 @@ def test_every_response_is_written_and_agrees_with_the_metrics(tmp_path, capsys)
             assert response["tokens"] == 18 or not response["cut_off"]
     assert 0 < sum(response["cut_off"] for response in said) < 32
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    shown = capsys.readouterr().out
+    assert set(summary["examples"]) == {"paid", "not paid"}
     for kind, solved in (("paid", 1.0), ("not paid", 0.0)):
-        if kind in summary["examples"]:
-            last = [response for response in said if response["solved"] == solved][-1]
-            assert summary["examples"][kind]["text"] == last["text"]
-            assert repr(last["text"]) in capsys.readouterr().out or kind == "not paid"
+        last = [response for response in said if response["solved"] == solved][-1]
+        assert summary["examples"][kind]["text"] == last["text"] and repr(last["text"]) in shown
 
 
 def test_one_key_switches_the_file_off(tmp_path):

@@ -15,9 +15,9 @@ STEP = {
 }  # fmt: skip
 
 
-def write_run(folder, steps, **summary):
+def write_run(folder, lines, **summary):
     folder.mkdir(exist_ok=True)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in lines))
     whole = {
         "accuracy_before": 0.2, "accuracy_after": 0.9, "accuracy_by_kind_before": {"carry": 0.2},
         "accuracy_by_kind_after": {"carry": 0.9}, "steps": 2, "updates": 1, "rollouts": 4,
@@ -45,6 +45,21 @@ def test_what_was_paid_and_what_warned_is_shown(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "paid               '1+1=': 'xxx" in shown and "xx#2', answer '2'" in shown
     assert "warning            step 9: beware" in shown and max(map(len, shown.splitlines())) < 250
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"steps": None}, {"seconds": {}}, {"group_size": 0}, {"accuracy_before": "0.2"},
+        {"examples": [1]}, {"examples": {"paid": {}}}, {"warnings": None}, {"rollouts": "x"},
+        {"accuracy_by_kind_after": {"other": 0.5}}, {"accuracy_by_kind_after": {"carry": None}},
+    ],
+)  # fmt: skip
+def test_a_damaged_summary_is_one_line(tmp_path, capsys, damage):
+    run = write_run(tmp_path / "a", [STEP], **damage)
+    assert report.main([str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "not the folder of a finished run" in said
 
 
 def test_the_shares_around_each_step():

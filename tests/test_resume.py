@@ -275,6 +275,37 @@ def test_a_record_that_lost_lines_is_noticed(tmp_path, uninterrupted, capsys):
     assert "metrics.jsonl: shorter than at the checkpoint" in capsys.readouterr().err
 
 
+def test_a_refused_previous_leaves_everything_as_it_was(tmp_path, uninterrupted, capsys):
+    """It once cut the metrics and set the latest checkpoint aside before it looked further."""
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    (out / "metrics.jsonl").write_text("")
+    before = sorted(path.relative_to(out) for path in out.rglob("*"))
+    said = (out / "responses.jsonl").read_bytes()
+    assert start(out, resume=["--resume", "previous"]) == 2
+    assert "metrics.jsonl: shorter" in capsys.readouterr().err
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
+    assert (out / "responses.jsonl").read_bytes() == said
+
+
+def test_lost_responses_are_told_and_the_run_goes_on(tmp_path, uninterrupted, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    (out / "responses.jsonl").unlink()
+    assert start(out, "steps=10", resume=["--resume"]) == 0
+    assert "responses.jsonl is gone; it begins anew" in capsys.readouterr().err
+    said = [json.loads(line) for line in (out / "responses.jsonl").read_text().splitlines()]
+    assert {response["step"] for response in said} == {9, 10}
+
+
+def test_a_checkpoint_of_another_layout_is_refused(tmp_path, uninterrupted, capsys, monkeypatch):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    monkeypatch.setattr("plumbing.run.LAYOUT", 3)
+    assert start(out, resume=["--resume"]) == 2
+    assert "its checkpoint is of another version of this project" in capsys.readouterr().err
+
+
 # ---- no room
 
 

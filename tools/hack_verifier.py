@@ -80,6 +80,7 @@ def attack(
         "data.pool_size": 0, "data.heldout_size": 0, "max_rollouts": 0, **FORMATS[style],
     }  # fmt: skip
     pairs = [f"{key}={json.dumps(value)}" for key, value in keys.items()] + sets
+    pairs.append("responses=true")
     words = [word for pair in pairs for word in ("--set", pair)]
     out = folder / "run"
     if train.main(["--config", config, "--out", str(out), *words]):
