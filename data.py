@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING
 
 from numpy.random import Generator, default_rng
 
-from answers.extraction import boxed
+from answers.boxes import boxed
 from plumbing.command import Parser, UserError, command, whole_number
 
 if TYPE_CHECKING:

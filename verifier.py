@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator
 
 from answers.comparison import Comparison, Exhausted
-from answers.extraction import find_answer, repeats_unclosed_gold
+from answers.extraction import DECLARED, find_answer, repeats_unclosed_gold
 from answers.finished import is_plain_number, unfinished
 from answers.latex import parse
 from answers.names import named_value
@@ -36,15 +36,28 @@ from answers.wording import compare_words, without_label, without_spacing
 
 _E_NOTATION = pattern("2e-5", r"\d[eE][+-]?\d")
 
+_EXCLAIMED = pattern("$43$!", r"[\d%][ $*]{0,4}!{1,3}\Z")
+
 Reading = tuple[str, bool]  # a normalised text, and whether 2e-5 in it is a number
 
 
 def verify(response: str, gold: str) -> bool:
     """Return the verdict: True if the response commits to an answer equal to the gold answer."""
-    answer = extract_answer(response)
-    if answer is None:
+    found = find_answer(response)
+    if found is None:
         return repeats_unclosed_gold(response, gold)
-    return is_equivalent(answer, gold)
+    return decide_in(*found, gold)[0]
+
+
+def decide_in(answer: str, where: str, gold: str) -> tuple[bool, str]:
+    """Decide as `decide`, but take "43!" for 43 too where a sentence ends with it.
+
+    In a formula or a box the sign is a factorial.
+    """
+    verdict = decide(answer, gold)
+    if verdict[0] or where != DECLARED or not _EXCLAIMED.search(answer):
+        return verdict
+    return decide(answer.rstrip("! "), gold)
 
 
 def extract_answer(response: str) -> str | None:
@@ -134,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         print("extracted  nothing: the response commits to no answer\nverdict    wrong")
         return 1
     answer, where = found
-    right, why = decide(answer, args.gold)
+    right, why = decide_in(answer, where, args.gold)
     print(f"extracted  {answer}    ({where})")
     print(f"answer     {normalise(answer)}\ngold       {normalise(args.gold)}")
     print(f"verdict    {'right' if right else 'wrong'}: {why}")

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 
 from answers.atoms import FUNCTIONS
+from answers.finished import MEASURED
 from answers.patterns import pattern
 from answers.trees import NotUnderstood, Tree
 
@@ -49,10 +50,15 @@ _DENIED = pattern(
     "x < 3", r"[<>]|\\(?:le|ge|ne|in|approx|pm)(?![A-Za-z])|\b(?:not|or|and|maybe)\b|,\s*[a-z]\s*="
 )
 _COEFFICIENT = pattern("2x", r"\d[a-z]\b")
-_OTHER_NOTATION = pattern("101_2", r"\(?[0-9A-F]+\)?_\{?\d+\}?|0[xbo][0-9a-fA-F]+")
+_OTHER_NOTATION = pattern(
+    "101_2", r"\(?([0-9A-F]{1,99})\)?_\{?(\d{1,2})\}?|(0[xbo][0-9a-fA-F]{1,99})"
+)
 _OF_EVENTS = pattern(  # or P(A|B), E[X^2], n(A \cup B)
     r"|A\cap B|", r"\\?[A-Za-z]+\s*[(\[].*[)\]]|\|.*\\(?:cap|cup).*\||\\?#\s*[A-Z]"
 )
+_NUMBER_OF = pattern("44 thirds", r"\s*[-+\d./]+\s*[A-Za-z][A-Za-z ]{2,}")
+_TIMES_A_NAME = pattern(r"2\det A", r"[\d.]+\s*(\\[a-z]+\b.*)")
+_BRACKET = pattern(r"\{", r"\\?[()\[\]{}]")
 _SQUARE = pattern(r"\sin^2 x", r"(\\(?:sin|cos|tan|cot|sec|csc))\s*\^\s*(?:\d|\{\s*\d+\s*\})")
 _TERM = r"[A-Za-z](?:_(?:\w|\{\w+\}))?(?:\^(?:\d|\{\d+\}))?"
 _SUM = pattern("a_1+a_2", rf"(?:{_TERM}\s*){{1,9}}(?:[+-]\s*(?:{_TERM}\s*){{1,9}}){{0,9}}")
@@ -68,9 +74,11 @@ def named_value(equation: str, parse: Callable[[str], Tree]) -> str | None:
     if not found or _DENIED.search(found[1]):
         return None
     left, value = found.groups()
-    if any(left.count(opening) != left.count(closing) for opening, closing in ("()", "[]", "{}")):
+    if not _is_balanced(left) or any(map(_is_amount, left.split("="))):
         return None
-    if _OTHER_NOTATION.fullmatch(left) or (_OF_EVENTS.fullmatch(left) and not _is_product(left)):
+    if notation := _OTHER_NOTATION.fullmatch(left):
+        return _converted(notation, value)
+    if _OF_EVENTS.fullmatch(left) and not _is_product(left):
         return value
     if _SQUARE.search(left) and is_name(_SQUARE.sub(r"\1 ", left)):
         return value
@@ -85,6 +93,37 @@ def named_value(equation: str, parse: Callable[[str], Tree]) -> str | None:
     except RecursionError:
         return None
     return None
+
+
+def _converted(notation: re.Match[str], value: str) -> str | None:
+    """Return "5 = 5" for the left side 101_2, so that both sides are compared."""
+    digits, base, prefixed = notation.groups()
+    try:
+        return f"{int(prefixed, 0) if prefixed else int(digits, int(base))} = {value}"
+    except ValueError:  # a digit or a base that there is not
+        return None
+
+
+def _is_amount(side: str) -> bool:
+    r"""Say whether a side is a number of something, as 44 thirds and 2\det A are."""
+    side = side.strip()
+    if not _is_balanced(side):
+        return False  # the = stands in a bracket, as in \Pr(X = 1)
+    if MEASURED.fullmatch(side) or _NUMBER_OF.fullmatch(side):
+        return True
+    times_a_name = _TIMES_A_NAME.fullmatch(side)
+    return bool(times_a_name) and is_name(times_a_name[1])
+
+
+def _is_balanced(text: str) -> bool:
+    """Say whether every bracket closes the one that was opened last."""
+    opened = []
+    for bracket in _BRACKET.findall(text):
+        if bracket[-1] in "([{":
+            opened.append(bracket[:-1] + {"(": ")", "[": "]", "{": "}"}[bracket[-1]])
+        elif not opened or opened.pop() != bracket:
+            return False
+    return not opened
 
 
 def _is_product(left: str) -> bool:

@@ -16,6 +16,7 @@ Try changing first: `_NOT_SAID`, the words before an answer that change what it 
 import re
 
 from answers.characters import to_latex
+from answers.doubt import DOUBTFUL_WORDS
 from answers.patterns import pattern, rewrite
 from answers.remarks import without_remarks
 from answers.units import UNITS
@@ -67,10 +68,10 @@ def _without_grouping(number: re.Match[str]) -> str:
 
 # ---- What stands before and behind an answer and adds nothing ----
 
-_NOT_SAID = r"""
+_NOT_SAID = rf"""
     (?! [^\d\\]* \b (?: not | never | no | less | greater | more | fewer | least | most | half
-      | twice | times | minus | plus | wrong | incorrect | than | between | one | two | three
-      | or ) \b )
+      | twice | times | minus | plus | than | between | one | two | three | or
+      | {DOUBTFUL_WORDS.replace(" ", "[ ]")} ) \b )
 """
 _LEAD = pattern(
     "The answer is 5",
@@ -78,10 +79,12 @@ _LEAD = pattern(
     + r"""(?: \s* (?:
         = | \\approx
       | (?: USD | Rs\.? | EUR | INR ) [ ] (?=\d)
+      | (?: the[ ] (?: number | integer | value ) | a[ ]total[ ]of ) [ ] (?= [\d$\\-] )
       | (?: option | choice ) [ ] (?= \(?[A-Z]\)? \Z )
       | (?: \\text\{ )? (?: [A-Za-z]+ [ ] ){0,4}?
         (?: answer | ans | total | is | are | equals? (?:[ ]to)? | the[ ]point | approximately
-          | approx\.? | about | exactly | therefore | thus | hence | so | either | both )
+          | approx\.? | about | exactly | simply | indeed | clearly | still | just | therefore
+          | thus | hence | so | either | both )
         (?: [ ]? [:,]? [ ]? \} | [:,] | [ ] | (?= [\\\d$(] ) )
     ) )+ \s*""",
     re.IGNORECASE | re.VERBOSE,
@@ -124,6 +127,8 @@ def _as_unit(unit: re.Match[str]) -> str:
 
 
 _BEFORE_FONTS = [
+    rewrite("negative 3", "-3", r"\A\s*(?:negative|minus)\s(?=[\d.\\$])", "-", re.IGNORECASE),
+    rewrite("8 o'clock", "8", r"(?<=\d) o['’]clock\b", ""),
     rewrite(r"\left. x \right|", r" x \right|", r"\\(?:left|right)\s*\.", ""),
     rewrite(r"1 \\[2pt] 2", r"1 \\ 2", r"\\\\\s*\[[^\[\]]{0,20}\]", r"\\\\"),
     rewrite("10{,}000", "10000", r"(?<=\d)(?:\{,\}|,\s?\\!|\\[,;: ])\s?(?=\d{3}(?!\d))", ""),
@@ -253,7 +258,8 @@ _COMMANDS = {
     **dict.fromkeys(
         r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl \Biggr"
         r" \displaystyle \textstyle \limits \nolimits \rm \bf \it \! \$ \/ \middle \mathbf \mathrm"
-        r" \small \large \Large \LARGE \huge \Huge \boldmath \checkmark \therefore".split(),
+        r" \blacksquare \square \qed \small \large \Large \LARGE \huge \Huge \boldmath \checkmark"
+        r" \therefore".split(),
         "",
     ),
     **dict.fromkeys(r"\, \; \: \> \quad \qquad \enspace \thinspace \( \) \[ \]".split(), " "),

@@ -8,13 +8,14 @@ Where it stands: beside the grammar.  `latex.py` reads units with the patterns h
 in the tree as text; `comparison.py` asks whether two of them contradict each other.
 
 Try changing first: `NOT_UNITS`, words that change the value of the number before them.  Without
-them "5 squared" equals 5, and of the pairs in `tests/test_verifier.py` "54 squared" and 54 become
-equal, and "5 plus three" and 5.
+them "5 plus three" equals 5.  ("5 squared" is refused in any case: `doubt.py` has words of which
+none may stand behind a number or beside it.)
 """
 
 import re
 from fractions import Fraction
 
+from answers.doubt import DOUBT
 from answers.patterns import pattern
 from answers.trees import NotUnderstood, Tree, times
 
@@ -44,7 +45,8 @@ NOT_UNITS = frozenset(
     " factorial pi is are was at least most less more than not no never incorrect wrong below above"
     " between to times plus minus over by point mod choose divided negative positive maybe perhaps"
     " unless but recurring repeating tens lakh quadrillion zero one two three four five six seven"
-    " eight nine ten eleven twelve twenty base except excluding".split()
+    " eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety base"
+    " except excluding".split()
 )
 
 MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6}
@@ -61,9 +63,9 @@ def multiplied(node: Tree, unit: str) -> tuple[Tree, str]:
     """Turn 2 million dollars into 2000000 dollars; `NotUnderstood` for "5 squared" and the like."""
     for name, factor in MULTIPLIERS.items():
         if name in unit.lower():
-            unit = re.sub(rf"\b{name}s?\b", "", unit, count=1, flags=re.IGNORECASE)
-            node = times(node, Fraction(factor))
-    if not NOT_UNITS.isdisjoint(re.split(r"[^a-z]+", unit.lower())):
+            unit, found = re.subn(rf"\b{name}s?\b", "", unit, count=1, flags=re.IGNORECASE)
+            node = times(node, Fraction(factor)) if found else node
+    if not NOT_UNITS.isdisjoint(re.split(r"[^a-z]+", unit.lower())) or DOUBT.search(unit):
         raise NotUnderstood(f"{unit.strip()!r} is not a unit")
     return node, unit
 

@@ -473,6 +473,255 @@ def test_left_sides_in_a_box(answer, gold):
     assert verify(rf"So $\boxed{{{answer}}}$.", gold), decide(answer, gold)
 
 
+# ---- what an adversary found
+
+NOT_PAID = {
+    "no mixed numbers": r"""
+        86 {1/2} ~ 43
+        86 {1}/{2} ~ 43
+        86 {1}:{2} ~ 43
+        86\frac{+1}{2} ~ 43
+        86\frac{1.}{2} ~ 43
+        86\frac{1}{+2} ~ 43
+        86 {+1\over 2} ~ 43
+        86 (1)/(2) ~ 43
+        24 {1/2} cm ~ 12 cm
+        100 {1/2}\% ~ 50\%
+        -4 {3}/{4} ~ -3
+        1 {3/4} ~ 3/4
+        311000 {641}/{1000} ~ 199351
+        42 +1/2 ~ 42.5
+        -2 +1/2 ~ -1.5""",
+    "functions as last sides": r"""
+        ({5)} = \abs(18+25) ~ 43
+        [{5]} = \abs(18+25) ~ 43
+        5\text{ is} = \abs(311*641) ~ 199351
+        18\text{ plus} = \abs(18+25) ~ 43
+        1\text{ half} = \abs(18+25) ~ 43
+        5\text{ thirds} = \sqrt(64) ~ 8
+        5\text{ thirds} = \abs(1-1/2) ~ 0.5
+        5\text{ thirds} = \abs(100/2) ~ 50\%
+        5\text{ thirds} = \abs(6*2) ~ 12 cm
+        5\text{ thirds} = \abs(3/4) ~ 3/4
+        5\text{ thirds} = \exp(0) ~ 1
+        43.4 \approx \abs(18+25) ~ 43
+        199351.2 \approx \abs(311*641) ~ 199351
+        7.9 \approx \sqrt(64) ~ 8""",
+    "multiples": r"""
+        2 dozens ~ 24
+        1 dozens ~ 12 cm
+        2/3 dozens ~ 8
+        -1/4 dozens ~ -3
+        7/3 dozens ~ 28
+        4\text{ dozenth} ~ 48
+        0.08 hundredth ~ 8
+        0.000043 millionaires ~ 43
+        1/5 hundredweight ~ 20
+        400 hundredth ~ 40000
+        1/125 thousand ~ 8
+        1/2 hundred ~ 50
+        1/2 hundred ~ 50\%
+        1/25000 million ~ 40""",
+    "signs, brackets and nines": r"""
+        --3/4 ~ 3/4
+        - -3/4 ~ 3/4
+        -\frac{-3}{4} ~ 3/4
+        -(-3)/4 ~ 3/4
+        -3/-4 ~ 3/4
+        [43) ~ 43
+        7.\overline{9} ~ 8
+        0.4\overline{9} ~ 0.5""",
+    "hedges": r"""
+        43 doubled ~ 43
+        43 halved ~ 43
+        43 negated ~ 43
+        43 square root ~ 43
+        43 reciprocal ~ 43
+        43 score ~ 43
+        43 crore ~ 43
+        43 hex ~ 43
+        43 in binary ~ 43
+        43 too small ~ 43
+        43 false ~ 43
+        43 rejected ~ 43
+        43 probably ~ 43
+        43 likely ~ 43
+        43 random guess ~ 43
+        43 as a lower bound ~ 43
+        43 versus ~ 43
+        43, doubled ~ 43
+        43, and then doubled ~ 43
+        43, false ~ 43
+        43, I lied ~ 43
+        43, scratch that ~ 43
+        43, roughly ~ 43
+        43, at most ~ 43
+        43, alternatively more ~ 43
+        43, which is false ~ 43
+        43 (rejected) ~ 43
+        43 because I guessed ~ 43
+        a guess: 43 ~ 43
+        false: 43 ~ 43
+        lower bound: 43 ~ 43
+        I doubt it is 43 ~ 43
+        it is false that it is 43 ~ 43
+        44_7 = 43 ~ 43
+        44 thirds = 43 ~ 43
+        2\det A = 43 ~ 43
+        x = 44 thirds = 43 ~ 43
+        negative 43 ~ 43""",
+}
+NOT_PAID_THERE = {
+    "cut sentences": r"""
+        The answer is 43 so 44 ~ 43
+        The answer is 43 as well as 44 ~ 43
+        The answer is 43, so is 44 ~ 43
+        The answer is 43? No. ~ 43
+        The answer is 43. No, it is 44. ~ 43
+        The answer is 43 since I do not know ~ 43
+        The answer is $$43$$ or $$44$$ ~ 43
+        The answer is \[43\] + 1 ~ 43
+        The wrong answer is 43 ~ 43
+        No answer is 43 ~ 43
+        The answer is 44 or the answer is 43 ~ 43
+        The answer might be 43 ~ 43
+        I doubt 43 is the answer. ~ 43
+        44 or 43 is the answer. ~ 43
+        18 + 25 is the answer. ~ 43
+        The result is 43. We add 3 and get 46. ~ 43
+        The result might be 43. ~ 43
+        The answer is 8! ~ 40320
+        The answer is $8!$ ~ 8
+        \boxed{8!} ~ 8
+        <think>a</think> 43 44 ~ 43""",
+    "tokens": r"""
+        <answer>43<br>44</answer> ~ 43
+        The answer is 43</s>44 ~ 43
+        <answer>43</answer> no, 44 ~ 43""",
+    "thoughts": r"""
+        ◁think▷\boxed{43} ~ 43
+        <seed:think>\boxed{43} ~ 43
+        <|channel|>analysis<|message|>\boxed{43} ~ 43
+        <|START_THINKING|>\boxed{43} ~ 43
+        <|begin_of_thought|>\boxed{43} ~ 43
+        <longcat_think>\boxed{43} ~ 43
+        <mm:think>\boxed{43} ~ 43
+        <think id=1>\boxed{43} ~ 43
+        < think>\boxed{43} ~ 43
+        <scratch_pad>\boxed{43} ~ 43
+        <chain_of_thought>\boxed{43} ~ 43
+        <think>a[/reason]The answer is 43 ~ 43
+        <think><think>a</think>\boxed{43} ~ 43""",
+}
+BESIDE_BOXES = {
+    "denied": r"""
+        Not \boxed{43} ~ 43
+        The answer is not $\boxed{43}$. ~ 43
+        $x ≠ \boxed{43}$ ~ 43
+        \boxed{43} is wrong. ~ 43
+        \boxed{43}? No! ~ 43
+        \boxed{\text{not }\boxed{43}} ~ 43""",
+    "computed with": r"""
+        $x = -\boxed{43}$ ~ 43
+        2\boxed{43} ~ 43
+        $\boxed{43}+1$ ~ 43
+        $\boxed{43}^2$ ~ 43
+        $44 - \boxed{43}$ ~ 43
+        $\frac{\boxed{43}}{2}$ ~ 43
+        $\sqrt{\boxed{43}}$ ~ 43
+        $\boxed{42}+\boxed{43}$ ~ 43
+        \boxed{2\cdot\boxed{43}} ~ 43""",
+    "other candidates": r"""
+        (\boxed{43}, 44) ~ 43
+        (44, \boxed{43}) ~ 43
+        44 or \boxed{43} ~ 43
+        \boxed{43} or 44 ~ 43
+        \boxed{44}, maybe \boxed{43} ~ 43
+        \boxed{44} vs \boxed{43} ~ 43
+        \boxed{42}\text{ to }\boxed{43} ~ 43""",
+}
+STILL_PAID = {
+    "units and nouns": r"""
+        The answer is 43 square feet ~ 43
+        The answer is 8 pairs of shoes ~ 8
+        The answer is 8 false positives ~ 8
+        The answer is 8 equally likely outcomes ~ 8
+        The answer is 8 failed attempts. ~ 8
+        \boxed{8 \text{ roots}} ~ 8
+        \boxed{\text{The reciprocal is }5} ~ 5
+        \boxed{2\text{ hundred thousand}} ~ 200000
+        \boxed{1.5\text{ million}} ~ 1500000""",
+    "around boxes": r"""
+        - \boxed{8} ~ 8
+        * **\boxed{8}** ~ 8
+        Answer - \boxed{8} ~ 8
+        $a + b = \boxed{8}$ ~ 8
+        $n \ge \boxed{8}$ ~ 8
+        $\boxed{45}^\circ$ ~ 45
+        \boxed{8}, not 9 ~ 8
+        \boxed{8} is not 9, which we had. ~ 8
+        So \boxed{8}\n\n- check: 3+5 ~ 8
+        \(\boxed{8}\). No further steps are needed. ~ 8
+        $\boxed{8}/\text{hour}$ ~ 8""",
+    "thoughts": r"""
+        ◁think▷\boxed{3}◁/think▷\boxed{8} ~ 8
+        <seed:think>a</seed:think>The answer is 8 ~ 8
+        <|channel|>analysis<|message|>3<|end|><|channel|>final<|message|>\boxed{8}<|return|> ~ 8
+        <|START_THINKING|>3<|END_THINKING|>\boxed{8} ~ 8
+        <think>a <think>b</think> c</think>\boxed{8} ~ 8
+        <think>a</think>\n\n**8** ~ 8
+        <think>a</think>8. ~ 8""",
+    "phrases": r"""
+        So 8 is the answer. ~ 8
+        **8** is the final answer. ~ 8
+        The answer would be 8. ~ 8
+        The answer should be 8. ~ 8
+        The answer equals 8 ~ 8
+        The answer comes to 8 ~ 8
+        Thus the final result is 8. ~ 8
+        **Solution:** 8 ~ 8
+        Ans: 8 ~ 8
+        Answer - 8 ~ 8
+        Answer — 8 ~ 8
+        Answer\n8 ~ 8
+        __Answer:__ 8 ~ 8
+        <b>Answer:</b> 8 ~ 8
+        Answer：8 ~ 8
+        The answer is simply 8. ~ 8
+        The answer is a total of 8. ~ 8
+        The answer is the integer 8. ~ 8
+        The answer is 8! ~ 8
+        **Answer:** $8$! ~ 8
+        The answer is negative 3. ~ -3
+        The answer is minus 3/4. ~ -3/4
+        The answer is 8 o'clock. ~ 8
+        The answer is $8 \blacksquare$ ~ 8
+        The answer is 8[|endofturn|] ~ 8
+        The answer is 8<turn|> ~ 8
+        The answer is 8[e~[ ~ 8
+        The answer is 8 because 3 + 5 = 8. ~ 8
+        The answer is 8, so she has enough. ~ 8
+        101_2 = 5, so the answer is 101_2 = 5 ~ 5""",
+}
+
+
+@pytest.mark.parametrize(("answer", "gold"), [*cases(NOT_PAID)])
+def test_what_only_evaluates_to_the_answer_or_hedges_is_not_paid(answer, gold):
+    boxes = [rf"\boxed{{{answer}}}", rf"\boxed{{x = {answer}}}", rf"\boxed{{\text{{{answer}}}}}"]
+    for response in [*in_places(answer), *boxes]:
+        assert not verify(response, gold), extract_answer(response)
+
+
+@pytest.mark.parametrize(("response", "gold"), [*cases(NOT_PAID_THERE), *cases(BESIDE_BOXES)])
+def test_what_stands_in_another_place_or_is_withdrawn_is_not_paid(response, gold):
+    assert not verify(response, gold), extract_answer(response)
+
+
+@pytest.mark.parametrize(("response", "gold"), [*cases(STILL_PAID)])
+def test_neighbours_of_what_is_not_paid_are_paid(response, gold):
+    assert verify(response, gold), extract_answer(response)
+
+
 # ---- the property: a computation is never paid, and its value always is
 
 integers = st.integers(1, 12)

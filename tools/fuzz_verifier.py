@@ -33,6 +33,8 @@ PIECES += [
     " is ", " which equals ", ", which is ", " (or ", " (seven)", " (rounded)", ", or maybe ",
     "<think>", "</think>", "<answer>", "</answer>", "<|im_end|>", "\\boxed{3} \\quad ", "x = ",
     ": ", "The answer is ", " because ", " cats", " per hour", "\\pmod", "\\det A = ", "311*641",
+    " doubled", ", false", " so 44", "2\\boxed{5} or ", " million", "dozens", "\\text{ is} = ",
+    "\\abs(5)", "<|channel|>final<|message|>", "The result is ", " is the answer", "negative ",
     "🎉", " and that's it", '"', ". ", "\n",
 ]  # fmt: skip
 
