@@ -23,6 +23,7 @@ from answers.doubt import UNSURE, WITHDRAWN
 from answers.patterns import pattern
 from answers.spelling import MAX_ANSWER
 
+MAX_TAGS = 10_000  # around thoughts; a response with more has no answer
 MAX_STARTS = 50  # places where a phrase may begin, counted from the end of the response
 
 
@@ -52,7 +53,9 @@ def without_thoughts(response: str) -> str | None:
     began it, and thoughts within thoughts are counted.
     """
     said, start, kind, depth = [], 0, None, 0
-    for tag in _THOUGHT_TAG.finditer(response):
+    for number, tag in enumerate(_THOUGHT_TAG.finditer(response)):
+        if number > MAX_TAGS:
+            return None
         closes = any(tag.group(*"abcdef"))
         names = tag.group("tag", "square", "triangle", "cohere", "sky", "channel")
         name = [name and name.lower() for name in names]
@@ -82,8 +85,11 @@ _REST_AFTER_TOKEN = pattern(
 )
 
 _FIRST_TAGS = pattern("<b>5", r"\A\s*(?:<[a-z]{1,10}>\s*)+", re.IGNORECASE)
-_LAST_TOKENS = pattern(
-    "7<|im_end|>\n", rf"(?:\s{{0,9}}(?!</answer)(?:{_TOKEN.pattern}))+\s*\Z", re.IGNORECASE
+LAST_TOKENS = pattern(
+    # (?>...) is never matched in a second way, of which there would be 2 to the number of tokens
+    "7<|im_end|>\n",
+    rf"(?:\s{{0,9}}(?!</answer)(?>{_TOKEN.pattern}))++\s*\Z",
+    re.IGNORECASE,
 )
 
 
@@ -271,7 +277,7 @@ def find_answer(response: str) -> tuple[str, str] | None:
     said = without_thoughts(response)
     if said is None:
         return None
-    tail = _LAST_TOKENS.sub("", said[-200:])
+    tail = LAST_TOKENS.sub("", said[-200:])
     said = said[:-200] + tail
     if len(said) < min(100, len(response)) and (bare := _BARE.fullmatch(said)):
         return bare[1], "all that follows the thought"

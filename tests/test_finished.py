@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from answers.extraction import TRUST, without_thoughts
+from answers.extraction import LAST_TOKENS, TRUST, without_thoughts
 from answers.finished import is_plain_number, unfinished
 from answers.latex import parse
 from answers.names import named_value
@@ -845,3 +845,15 @@ def test_thoughts():
 def test_the_command_line_says_what_is_not_finished(capsys):
     assert main(["The answer is 311*641 which equals ", "199351"]) == 1
     assert "wrong: not finished: 311*641\n" in capsys.readouterr().out
+
+
+def test_a_row_of_end_tokens_is_read_in_one_way():
+    """Were each token matched in two ways, this would take 2 to the 60 tries."""
+    assert LAST_TOKENS.search("<|im_end|>" * 60 + "x") is None
+    assert LAST_TOKENS.search("43" + "<|im_end|>" * 60).start() == 2
+    assert verify("The answer is 43" + "<|im_end|>" * 60, "43")
+
+
+def test_a_response_of_nothing_but_thoughts_has_no_answer():
+    assert without_thoughts("<think>" * 20_000 + "</think>" * 20_000 + "43") is None
+    assert without_thoughts("<think>a</think>" * 100 + "43") == "43"
