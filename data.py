@@ -31,7 +31,6 @@ steps, training took it from 20 to 100%.  From `base/`, which has never seen it,
 """
 
 import json
-import re
 import sys
 import zlib
 from collections.abc import Callable, Collection
@@ -42,7 +41,7 @@ from typing import TYPE_CHECKING
 
 from numpy.random import Generator, default_rng
 
-from answers.boxes import boxed
+from answers.golds import gold_answer
 from plumbing.command import Parser, UserError, command, whole_number
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ FORGET = 0.6  # how often the annotators of the base model's training data forge
 MISTAKE = 0.7  # how often those of base-tables' training data slip in a times table
 ALPHABET = "0123456789+-*=,#"  # all characters that a base model made by `warmup.py` knows
 MOST_DRAWS = 100_000  # after so many draws in a row without a new problem there are no more
-MOST_WORDS = 20  # of a gold answer; more are a worked solution
 HELDOUT_SUMS = 3  # one in so many of the plain sums is held out
 
 
@@ -318,34 +316,11 @@ def _parse_line(line: str, where: str) -> Problem:
         raise UserError(f"{where}: 'answer' must be a finite number, not {answer}")
     if not isinstance(kind, str):
         raise UserError(f"{where}: 'kind' must be a text")
-    return Problem(problem, _gold(str(answer), where), kind, where)
-
-
-def _gold(answer: str, where: str) -> str:
-    """Return the bare final answer; `UserError` where no response could ever equal it."""
-    gold = answer.rpartition("####")[2].strip()  # GSM8K's answers end in "#### 42"
-    if not gold:
-        raise UserError(f"{where}: 'answer' holds nothing behind its last ####")
-    if _QUOTED_LIST.fullmatch(gold):  # the text of a list, such as ['5'] or ["1", "2"]
-        items = [text[1:-1].replace("\\\\", "\\") for text in _QUOTED.findall(gold)]
-        if not all(items):
-            raise UserError(f"{where}: 'answer' is a list with an empty item: {gold[:60]}")
-        gold = ", ".join(items)
-    if "\\boxed" in gold:
-        gold = boxed(gold) or ""
-    if not gold:
-        raise UserError(f"{where}: 'answer' holds no answer in its box: {answer[:60]!r}")
-    if "\n" in gold or len(_WORD.findall(gold)) > MOST_WORDS:
-        raise UserError(
-            f"{where}: 'answer' is a worked solution, which no response will equal; give the bare "
-            "final answer, or end the solution with '#### ANSWER'"
-        )
-    return gold
-
-
-_TEXT = r"""(?:'[^']*'|"[^"]*")"""
-_QUOTED, _QUOTED_LIST = re.compile(_TEXT), re.compile(rf"\[\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\]")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+    try:
+        gold = gold_answer(str(answer))
+    except ValueError as error:
+        raise UserError(f"{where}: 'answer' {error}") from error
+    return Problem(problem, gold, kind, where)
 
 
 # --------------------------------------------------------------------------- prompts and tokens
