@@ -26,8 +26,9 @@ WINDOW = 15  # groups to either side
 def show(run: str | Path) -> None:
     """Print in a few lines what a run learned and what it cost, and draw its figure."""
     run = Path(run)
+    summary = read_summary(run)
     try:
-        print("\n".join(summary_lines(read_summary(run))))
+        print("\n".join(summary_lines(summary)))
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
     try:
@@ -67,7 +68,8 @@ def read_summary(run: Path) -> dict:
     try:
         return json.loads((run / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{run}: not the folder of a finished run ({why})") from error
 
 
 def draw(run: Path) -> Path:

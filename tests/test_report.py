@@ -90,5 +90,7 @@ def test_a_malformed_line_names_file_and_line(tmp_path, line):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere.metrics\.jsonl: cannot be read"):
         read_steps(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"not the folder of a finished run \(No such file"):
+        report.show(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no step yet"):
         read_steps(write_run(tmp_path / "run", []))
