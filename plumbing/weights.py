@@ -36,6 +36,7 @@ from torch import Tensor
 from plumbing.command import UserError
 
 if TYPE_CHECKING:
+    from safetensors import PySafeSlice
     from transformers import PreTrainedTokenizerBase
 
 FAMILIES = ("qwen2", "qwen3", "llama")
@@ -46,6 +47,9 @@ ROPE_FACTORS = {  # what each kind of rotary scaling needs beside `rope_theta`
         "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings",
     ),
 }  # fmt: skip
+
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 # --------------------------------------------------------------------------- the folder
@@ -175,6 +179,12 @@ def _refuse_other_networks(hf: dict[str, Any], source: str) -> None:
 def _read_rope(hf: dict[str, Any], source: str) -> dict[str, Any]:
     """Return `rope_type`, `rope_theta` and the factors that the type needs."""
     # transformers 5 writes one dict, `rope_parameters`; 4 wrote `rope_theta` and `rope_scaling`
+    scaling = hf.get("rope_scaling")
+    if hf.get("rope_parameters") and scaling and scaling != hf["rope_parameters"]:
+        raise UserError(
+            f"{source}: 'rope_parameters' and 'rope_scaling' say different things; keep the one "
+            "that the model was trained with"
+        )
     rope = dict(hf.get("rope_parameters") or hf.get("rope_scaling") or {})
     rope.setdefault("rope_theta", hf.get("rope_theta") or 10000.0)
     rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
@@ -217,25 +227,33 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Return the tensors of a folder's safetensors files, by name, on the device and in `dtype`.
 
-    Every name of `shapes` must be there with its shape, and no other name may be.  Two that some
-    checkpoints have besides are passed over: the rotary table, and the head where it is `tied`.
-    Anything else raises a `UserError` that names the file and the tensor.
+    Every name of `shapes` must be there with its shape, and no other name may be, but for two that
+    some checkpoints have besides: the rotary table, and a head that is `tied` to the embedding, of
+    which one stands for both.  Anything else raises a `UserError` that names file and tensor.
     """
     tensors: dict[str, Tensor] = {}
+    if tied:
+        shapes = {**shapes, HEAD: shapes[EMBEDDING]}
     for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (safe_open is no dict)
-                    if name not in shapes:
-                        if _is_redundant(name, tied):
-                            continue
-                        raise UserError(f"{path}: unexpected tensor {name}")
-                    shape, wanted = file.get_slice(name).get_shape(), list(shapes[name])
-                    if shape != wanted:
-                        raise UserError(f"{path}: {name} has shape {shape}, not {wanted}")
-                    tensors[name] = file.get_tensor(name).to(device=device, dtype=dtype)
+                    if name.endswith("rotary_emb.inv_freq"):
+                        continue
+                    _check_tensor(path, name, file.get_slice(name), shapes)
+                    tensor = file.get_tensor(name)
+                    if not tensor.isfinite().all():
+                        raise UserError(f"{path}: {name} holds values that are not finite")
+                    tensors[name] = tensor.to(device=device, dtype=dtype)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: not a whole safetensors file ({error})") from error
+    if tied:
+        head = tensors.pop(HEAD, None)
+        if head is not None and not torch.equal(head, tensors.setdefault(EMBEDDING, head)):
+            raise UserError(
+                f"{folder}: 'tie_word_embeddings' is true, but {HEAD} is not the embedding"
+            )
+        shapes = {name: shape for name, shape in shapes.items() if name != HEAD}
     missing = sorted(shapes.keys() - tensors.keys())
     if missing:
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -243,17 +261,30 @@ def read_tensors(
     return tensors
 
 
-def _is_redundant(name: str, tied: bool) -> bool:
-    return name.endswith("rotary_emb.inv_freq") or (name == "lm_head.weight" and tied)
+def _check_tensor(
+    path: Path, name: str, tensor: "PySafeSlice", shapes: Mapping[str, torch.Size]
+) -> None:
+    """Raise a `UserError` unless a slice of a file is a weight of the model, unquantised."""
+    if name not in shapes:
+        raise UserError(f"{path}: unexpected tensor {name}")
+    shape, wanted = tensor.get_shape(), list(shapes[name])
+    if shape != wanted:
+        raise UserError(f"{path}: {name} has shape {shape}, not {wanted}")
+    if tensor.get_dtype() not in ("F64", "F32", "F16", "BF16"):
+        kind = tensor.get_dtype()
+        raise UserError(f"{path}: {name} is quantised ({kind}); give the unquantised checkpoint")
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """Return the files that the index of shards names or, without an index, the single file."""
+    """Return the single file or, without one, the files that the index of shards names.
+
+    Where both are there the index is a leftover: transformers too reads the single file.
+    """
     index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        if not (folder / "model.safetensors").exists():
-            raise UserError(f"{folder}: no model.safetensors (pickled weights are not read)")
+    if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
+    if not index.exists():
+        raise UserError(f"{folder}: no model.safetensors (pickled weights are not read)")
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index}: no 'weight_map'")

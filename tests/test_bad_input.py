@@ -10,7 +10,9 @@ import warnings
 
 import pytest
 from conftest import ROOT, random_model
+from safetensors.torch import load_file, save_file
 
+import evaluate
 import train
 from plumbing.command import UserError
 from plumbing.config import Config, build, read_config
@@ -242,9 +244,25 @@ def test_a_shard_elsewhere_is_refused(tmp_path, folder, capsys, name):
     random_model().save(tmp_path / "other")
     shutil.copy(tmp_path / "other/model.safetensors", tmp_path / "secret.safetensors")
     index = {"weight_map": {"model.embed_tokens.weight": name}}
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     error = train_from(folder, tmp_path / "run", capsys)
     assert "is not the name of a safetensors file beside it" in error
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
+    tmp_path, folder, capsys
+):
+    """A run blamed update.lr for them, and left a folder that blocked the next run."""
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+    error = train_from(folder, tmp_path / "run", capsys)
+    assert "model.norm.weight holds values that are not finite" in error
+    words = ["--model", str(folder), "--data", "arithmetic", "--out", str(tmp_path / "e.jsonl")]
+    assert evaluate.main(words) == 2
+    error = capsys.readouterr().err
+    assert "not finite" in error and error.count("\n") == 1 and not (tmp_path / "e.jsonl").exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "null", '{"model_type": 3}', "{}"])

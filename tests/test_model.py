@@ -145,9 +145,55 @@ def edit_weights(folder, change):
     save_file(weights, folder / "model.safetensors")
 
 
+def only_index(folder, text):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+def of_type(name, kind):
+    return lambda f: edit_weights(f, lambda w: w.update({name: w[name].to(kind)}))
+
+
+def with_value(name, value):
+    return lambda f: edit_weights(f, lambda w: w[name].view(-1)[0].fill_(value))
+
+
+HEAD, EMBEDDING, NORM = "lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (
+            lambda f: edit_weights(f, lambda w: w.update({HEAD: 2 * w[EMBEDDING]})),
+            "'tie_word_embeddings' is true, but lm_head.weight is not the embedding",
+        ),
+        (
+            lambda f: edit_weights(f, lambda w: w.update({HEAD: w[EMBEDDING][:-1].clone()})),
+            r"lm_head.weight has shape \[22, 32\]",
+        ),
+        (of_type(NORM, torch.int8), r"model.norm.weight is quantised \(I8\)"),
+        (of_type(EMBEDDING, torch.uint8), r"embed_tokens.weight is quantised \(U8\)"),
+        (of_type(NORM, torch.int64), r"model.norm.weight is quantised \(I64\)"),
+        (of_type(NORM, torch.float8_e4m3fn), r"model.norm.weight is quantised \(F8_E4M3\)"),
+        (with_value(NORM, float("nan")), "model.norm.weight holds values that are not finite"),
+        (with_value(EMBEDDING, float("inf")), "embed_tokens.weight holds values that are not"),
+        (
+            lambda f: edit_config(
+                f,
+                rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+                rope_scaling={"rope_type": "yarn", "factor": 4.0},
+            ),
+            "'rope_parameters' and 'rope_scaling' say different things",
+        ),
+        (
+            lambda f: edit_config(
+                f,
+                rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+                rope_scaling={"type": "linear", "factor": 2.0},
+            ),
+            "'rope_parameters' and 'rope_scaling' say different things",
+        ),
         (lambda f: edit_config(f, model_type="gpt2"), "model_type 'gpt2' is not supported"),
         (lambda f: edit_config(f, hidden_act="gelu"), "hidden_act"),
         (lambda f: edit_config(f, num_key_value_heads=3), "do not divide"),
@@ -173,15 +219,13 @@ def edit_weights(folder, change):
             "model.safetensors: not a whole safetensors file",
         ),
         (
-            lambda f: (f / "model.safetensors.index.json").write_text(
-                '{"weight_map": {"model.norm.weight": "../other.safetensors"}}'
+            lambda f: only_index(
+                f, '{"weight_map": {"model.norm.weight": "../other.safetensors"}}'
             ),
             "not the name of a safetensors file",
         ),
         (
-            lambda f: (f / "model.safetensors.index.json").write_text(
-                '{"weight_map": {"model.norm.weight": "model-2.safetensors"}}'
-            ),
+            lambda f: only_index(f, '{"weight_map": {"model.norm.weight": "model-2.safetensors"}}'),
             "model-2.safetensors: missing",
         ),
     ],
@@ -191,6 +235,53 @@ def test_what_is_wrong_with_a_checkpoint_is_named(folder, damage, message):
     with pytest.raises(UserError, match=message) as error:
         load(folder)
     assert "\n" not in str(error.value)
+
+
+def logits_of_both(folder):
+    tokens = torch.arange(12).view(2, 6) % 23
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return load(folder)(tokens), theirs(tokens).logits
+
+
+def test_a_leftover_index_of_shards_does_not_count(folder):
+    """Its old shards were loaded silently, or their absence was an error."""
+    old = load_file(folder / "model.safetensors")
+    save_file({name: w + 1 for name, w in old.items()}, folder / "model-1.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(old, "model-1.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for _ in range(2):
+        ours, theirs = logits_of_both(folder)
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+        (folder / "model-1.safetensors").unlink(missing_ok=True)  # and with the shards gone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.update({HEAD: w.pop(EMBEDDING)}),  # the head alone stands for both
+        lambda w: w.update({HEAD: w[EMBEDDING].clone()}),  # both, and they are the same
+        lambda w: None,
+    ],
+)
+def test_a_tied_head_may_stand_for_the_embedding(folder, change):
+    before = load(folder)(torch.arange(5)[None])
+    edit_weights(folder, change)
+    torch.testing.assert_close(load(folder)(torch.arange(5)[None]), before, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_floating_type_of_weights_is_read(folder, kind):
+    edit_weights(folder, lambda w: w.update({n: t.to(kind) for n, t in w.items()}))
+    ours, theirs = logits_of_both(folder)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_rope_said_twice_in_the_same_words_is_read(folder):
+    rope = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+    edit_config(folder, rope_parameters=rope, rope_scaling=rope)
+    ours, theirs = logits_of_both(folder)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 def test_a_missing_folder_is_named():
