@@ -169,11 +169,22 @@ def _refuse_other_networks(hf: dict[str, Any], source: str) -> None:
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"{source}: model_type {family!r} is not supported ({known} are)")
-    if hf.get("hidden_act", "silu") != "silu":
+    if hf.get("hidden_act", "silu") not in ("silu", "swish"):  # two names of one function
         raise UserError(f"{source}: hidden_act {hf['hidden_act']!r} is not supported")
-    sliding = "sliding_attention" in (hf.get("layer_types") or [])
-    if sliding or hf.get("use_sliding_window"):
+    if _slides(hf, family):
         raise UserError(f"{source}: sliding-window attention is not supported")
+
+
+def _slides(hf: dict[str, Any], family: str) -> bool:
+    """Whether any layer sees a window of the tokens only, as transformers would decide it."""
+    if hf.get("layer_types"):
+        return "sliding_attention" in hf["layer_types"]
+    first = hf.get("max_window_layers", 28)  # the layers from this one on have a window
+    window = family != "llama" and hf.get("use_sliding_window") and hf.get("sliding_window", 4096)
+    layers = hf.get("num_hidden_layers")
+    return bool(window) and not (
+        isinstance(first, int) and isinstance(layers, int) and first >= layers
+    )
 
 
 def _read_rope(hf: dict[str, Any], source: str) -> dict[str, Any]:
@@ -190,7 +201,8 @@ def _read_rope(hf: dict[str, Any], source: str) -> dict[str, Any]:
     rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
     if rope["rope_type"] not in ROPE_FACTORS:
         raise UserError(f"{source}: rope_type {rope['rope_type']!r} is not supported")
-    if hf.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1.0)) != 1.0:
+    partial = (each.get("partial_rotary_factor") for each in (hf, rope))
+    if any(factor not in (None, 1, 1.0) for factor in partial):
         raise UserError(f"{source}: partial_rotary_factor is not supported")
     for key in ("rope_theta", *ROPE_FACTORS[rope["rope_type"]]):
         if not isinstance(rope.get(key), (int, float)) or rope[key] <= 0:

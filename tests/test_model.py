@@ -198,7 +198,13 @@ HEAD, EMBEDDING, NORM = "lm_head.weight", "model.embed_tokens.weight", "model.no
         (lambda f: edit_config(f, hidden_act="gelu"), "hidden_act"),
         (lambda f: edit_config(f, num_key_value_heads=3), "do not divide"),
         (lambda f: edit_config(f, hidden_size="32"), "'hidden_size' must be a positive int"),
-        (lambda f: edit_config(f, use_sliding_window=True), "sliding-window"),
+        (lambda f: edit_config(f, use_sliding_window=True, max_window_layers=1), "sliding-window"),
+        (lambda f: edit_config(f, use_sliding_window=True, max_window_layers="x"), "sliding-wind"),
+        (
+            lambda f: edit_config(f, layer_types=["full_attention", "sliding_attention"]),
+            "sliding-window",
+        ),
+        (lambda f: edit_config(f, partial_rotary_factor=0.5), "partial_rotary_factor"),
         (lambda f: edit_config(f, rope_scaling={"type": "yarn"}), "rope_type 'yarn'"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read as JSON"),
         (lambda f: (f / "config.json").unlink(), "config.json: cannot be read"),
@@ -273,6 +279,26 @@ def test_a_tied_head_may_stand_for_the_embedding(folder, change):
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
 def test_every_floating_type_of_weights_is_read(folder, kind):
     edit_weights(folder, lambda w: w.update({n: t.to(kind) for n, t in w.items()}))
+    ours, theirs = logits_of_both(folder)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_sliding_window": True},  # of the layers from 28 on, and there are two
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2},
+        {"use_sliding_window": True, "layer_types": ["full_attention"] * 2},
+        {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 0},
+        {"use_sliding_window": False, "sliding_window": 4, "max_window_layers": 0},
+        {"hidden_act": "swish"},
+        {"partial_rotary_factor": None},
+        {"partial_rotary_factor": 1},
+    ],
+    ids=str,
+)
+def test_what_only_looks_different_is_read_as_transformers_reads_it(folder, changes):
+    edit_config(folder, **changes)
     ours, theirs = logits_of_both(folder)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
