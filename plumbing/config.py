@@ -304,6 +304,12 @@ def _lay_over(values: dict, override: str) -> None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = text  # names and paths need no quotes
+        if path in ("data.template", "data.system", "data.prefill") and "\\n" in text:
+            print(
+                f"warning: --set {path}: holds a backslash and an n, and no line break; with "
+                f"quotes within the quotes it is one: --set '{path}=\"{text}\"'",
+                file=sys.stderr,
+            )
     *sections, name = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})

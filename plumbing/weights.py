@@ -249,11 +249,13 @@ def read_tensors(
     for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (safe_open is no dict)
-                    if name.endswith("rotary_emb.inv_freq"):
+                for saved in file.keys():  # noqa: SIM118 (safe_open is no dict)
+                    if saved.endswith("rotary_emb.inv_freq"):
                         continue
-                    _check_tensor(path, name, file.get_slice(name), shapes)
-                    tensor = file.get_tensor(name)
+                    # a network that was saved without its head has no "model." in its names
+                    name = f"model.{saved}" if f"model.{saved}" in shapes else saved
+                    _check_tensor(path, name, file.get_slice(saved), shapes)
+                    tensor = file.get_tensor(saved)
                     if not tensor.isfinite().all():
                         raise UserError(f"{path}: {name} holds values that are not finite")
                     tensors[name] = tensor.to(device=device, dtype=dtype)

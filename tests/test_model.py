@@ -276,6 +276,13 @@ def test_a_tied_head_may_stand_for_the_embedding(folder, change):
     torch.testing.assert_close(load(folder)(torch.arange(5)[None]), before, atol=0, rtol=0)
 
 
+def test_names_without_the_prefix_are_read(folder):
+    """AutoModel, which has no head, saves a tied model like that."""
+    edit_weights(folder, lambda w: [w.update({n.removeprefix("model."): w.pop(n)}) for n in [*w]])
+    ours, theirs = logits_of_both(folder)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
 def test_every_floating_type_of_weights_is_read(folder, kind):
     edit_weights(folder, lambda w: w.update({n: t.to(kind) for n, t in w.items()}))

@@ -1,6 +1,7 @@
 """train.py as a command: what a run leaves behind, that it repeats, what ends in one line."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -412,6 +413,15 @@ def test_overrides_reach_their_key():
     assert (cfg.update.lr, cfg.model, cfg.selector.bonus) == (1, "a/b", 0)
     with pytest.raises(UserError):
         Config(steps="3")
+
+
+def test_a_backslash_and_an_n_from_a_shell_is_told(capsys):
+    cfg = read_config("small.json", [r"data.template=Q: {problem}\nA:"])
+    told = capsys.readouterr().err
+    assert cfg.data.template == r"Q: {problem}\nA:" and "no line break" in told
+    (again,) = re.findall("--set '(.*)'", told)
+    assert read_config("small.json", [again]).data.template == "Q: {problem}\nA:"
+    assert not capsys.readouterr().err
 
 
 def test_small_json_states_the_defaults():
