@@ -6,7 +6,7 @@ lower panel of the picture shows how far it finds out, and when.
 Where it stands: after the last step.  `train.py` calls `show` at the end of a run, and
 `python report.py runs/small` does so again; several runs can be named.
 
-Try changing first: `WINDOW`.  At 3 the lower panel shows short bursts of visits, at 40 only the trend.
+Try changing first: `WINDOW`.  At 3 the lower panel shows bursts of visits, at 40 only the trend.
 """
 
 import json
