@@ -99,7 +99,7 @@ class Costs:
 class Lines:
     """A file of JSON lines that only grows, and that is cut back to a checkpoint on resume.
 
-    It is made when the first line is written.  Processes but the first write nothing.
+    It is made when the first line is written, and only the first process writes to it.
     """
 
     def __init__(self, path: Path) -> None:
