@@ -297,6 +297,12 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     return problems
 
 
+def write_jsonl(path: Path, problems: list[Problem]) -> None:
+    """Write problems as `load_jsonl` reads them, one line per problem."""
+    records = [{"problem": p.text, "answer": p.answer, "kind": p.kind} for p in problems]
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
 def _parse_line(line: str, where: str) -> Problem:
     """Return the problem of one line; `where` is its file and number, for the errors."""
     try:
@@ -413,10 +419,9 @@ def main(argv: list[str] | None = None) -> None:
         args.folder / "sums-heldout.jsonl": plain_sums(args.heldout, rng, True, args.largest),
     }
     for file, problems in files.items():
-        records = [{"problem": p.text, "answer": p.answer, "kind": p.kind} for p in problems]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+            write_jsonl(file, problems)
         except OSError as error:
             raise UserError(f"{file}: cannot be written ({error.strerror})") from error
         print(f"{file}: {len(problems)} problems")

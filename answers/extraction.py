@@ -73,7 +73,6 @@ def without_thoughts(response: str) -> str | None:
 
 # ---- Tags for the answer ----
 
-_ANSWER_TAG = pattern("<answer>", r"<answer>", re.IGNORECASE)
 _TOKEN = pattern(  # such as <end_of_turn>, </s>, <br> or [/INST], though not the <a> of 1<a>0
     "<|im_end|>",
     r"<[|｜]?[^<>\n|｜]{1,40}[|｜]>|<[|｜][^<>\n]{1,40}>|</[a-z]{1,20}>|<[a-z_]{2,20}/?>"

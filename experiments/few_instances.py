@@ -15,7 +15,6 @@ The last column is the least number of rollouts that could tell, from this pool'
 or one of the 28 shaky products).  From a pool that never asks for a skill nobody can tell: "never".
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from project import ROOT
 from runs import TASKS, informative_share, make_runs, read, results, train_once
 
 from bound import identification_bound
-from data import FORGET, MISTAKE, Problem, draw_problem, is_shaky, n_carries
+from data import FORGET, MISTAKE, Problem, draw_problem, is_shaky, n_carries, write_jsonl
 from evaluate import interval
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 
@@ -88,8 +87,7 @@ def run(task: str, n: int, seed: int) -> dict:
     budget = TASKS[task].rollouts
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pool.jsonl"
-        lines = (json.dumps({"problem": p.text, "answer": p.answer, "kind": p.kind}) for p in pool)
-        path.write_text("\n".join(lines) + "\n")
+        write_jsonl(path, pool)
         steps, summary = train_once(TASKS[task].config, {
             "seed": seed, "selector.name": "random_one", "data.pool": path, "data.pool_size": 0,
             "steps": budget, "max_rollouts": budget, "eval_every": 80,

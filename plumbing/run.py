@@ -127,6 +127,10 @@ class Run:
         """Return the whole model, in CPU memory; every process has to ask for it."""
         return {name: parallel.whole(w).cpu() for name, w in self.model.state_dict().items()}
 
+    def keepers(self) -> dict[str, Costs | Record | Watch]:
+        """Return what counts along with the steps; each names in `KEPT` what has to be saved."""
+        return {"costs": self.costs, "record": self.record, "watch": self.record.watch}
+
     def save(self) -> None:
         """Write a checkpoint into the run's folder."""
         tensors = {f"model.{name}": w for name, w in self.weights().items()}
@@ -139,9 +143,10 @@ class Run:
             "layout": LAYOUT, "step": self.step, "fixed": self.fixed,
             "selector": self.selector.state_dict(),
             "candidate_stream": self.candidate_stream.bit_generator.state,
-            "costs": {name: getattr(self.costs, name) for name in Costs.KEPT},
-            "record": {name: getattr(self.record, name) for name in Record.KEPT},
-            "watch": {name: getattr(self.record.watch, name) for name in Watch.KEPT},
+            "counts": {
+                kind: {name: getattr(keeper, name) for name in keeper.KEPT}
+                for kind, keeper in self.keepers().items()
+            },
             "files": {name: file.length() for name, file in self.record.files.items()},
         }  # fmt: skip
         if parallel.rank() == 0:
@@ -162,9 +167,8 @@ class Run:
         self.selector.load_state_dict(values["selector"])
         self.candidate_stream.bit_generator.state = values["candidate_stream"]
         self.step = values["step"]
-        keepers = {"costs": self.costs, "record": self.record, "watch": self.record.watch}
-        for kind, keeper in keepers.items():
-            for name, value in values[kind].items():
+        for kind, keeper in self.keepers().items():
+            for name, value in values["counts"][kind].items():
                 setattr(keeper, name, value)
         for name, file in self.record.files.items():
             file.cut_back(lengths[name])

@@ -244,8 +244,7 @@ def read_tensors(
     which one stands for both.  Anything else raises a `UserError` that names file and tensor.
     """
     tensors: dict[str, Tensor] = {}
-    if tied:
-        shapes = {**shapes, HEAD: shapes[EMBEDDING]}
+    known = {**shapes, HEAD: shapes[EMBEDDING]} if tied else shapes
     for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
@@ -253,8 +252,8 @@ def read_tensors(
                     if saved.endswith("rotary_emb.inv_freq"):
                         continue
                     # a network that was saved without its head has no "model." in its names
-                    name = f"model.{saved}" if f"model.{saved}" in shapes else saved
-                    _check_tensor(path, name, file.get_slice(saved), shapes)
+                    name = f"model.{saved}" if f"model.{saved}" in known else saved
+                    _check_tensor(path, name, file.get_slice(saved), known)
                     tensor = file.get_tensor(saved)
                     if not tensor.isfinite().all():
                         raise UserError(f"{path}: {name} holds values that are not finite")
@@ -267,7 +266,6 @@ def read_tensors(
             raise UserError(
                 f"{folder}: 'tie_word_embeddings' is true, but {HEAD} is not the embedding"
             )
-        shapes = {name: shape for name, shape in shapes.items() if name != HEAD}
     missing = sorted(shapes.keys() - tensors.keys())
     if missing:
         rest = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

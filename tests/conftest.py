@@ -1,14 +1,12 @@
 """What several tests need: one thread, the shipped base model, small random models."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from data import draw_problem, load_tokenizer
+from data import draw_problem, load_tokenizer, write_jsonl
 from model import Transformer, load
 
 ROOT = Path(__file__).parents[1]
@@ -23,8 +21,7 @@ def write_carries(file: Path) -> Path:
     """A pool of ten problems, every one of which can teach."""
     rng = np.random.default_rng(0)
     problems = [draw_problem("arithmetic", "carry", "+-"[i % 2], rng) for i in range(10)]
-    lines = [json.dumps(asdict(p)).replace("text", "problem", 1) + "\n" for p in problems]
-    file.write_text("".join(lines))
+    write_jsonl(file, problems)
     return file
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import project  # noqa: F401 (puts the project on the path)
 
 import train
-from data import Problem
+from data import Problem, write_jsonl
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 from plumbing.record import RESPONSES
 
@@ -57,13 +57,6 @@ def problems(n: int, seed: int, kinds: list[str]) -> list[Problem]:
     ]
 
 
-def write_pool(file: Path, pool: list[Problem]) -> str:
-    """Write problems as JSONL; return the path."""
-    lines = [json.dumps({"problem": p.text, "answer": p.answer, "kind": p.kind}) for p in pool]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(file)
-
-
 def holds(response: dict) -> bool:
     """Whether a response holds the gold's digits, with or without grouping."""
     return response["gold"] in re.sub(r"(?<=\d)[,\s{}\\]+(?=\d)", "", response["text"])
@@ -73,10 +66,12 @@ def attack(
     style: str, seed: int, kinds: list[str], config: str, sets: list[str], folder: Path
 ) -> list[dict]:
     """Train once in a format, by a configuration with keys set; return every response, in order."""
+    pool, heldout = folder / "pool.jsonl", folder / "heldout.jsonl"
+    write_jsonl(pool, problems(128, seed, kinds))
+    write_jsonl(heldout, problems(4, seed + 1000, kinds))
     keys = {
         "seed": seed, "eval_every": 10**9, "checkpoint_every": 10**9,
-        "data.pool": write_pool(folder / "pool.jsonl", problems(128, seed, kinds)),
-        "data.heldout": write_pool(folder / "heldout.jsonl", problems(4, seed + 1000, kinds)),
+        "data.pool": str(pool), "data.heldout": str(heldout),
         "data.pool_size": 0, "data.heldout_size": 0, "max_rollouts": 0, **FORMATS[style],
     }  # fmt: skip
     pairs = [f"{key}={json.dumps(value)}" for key, value in keys.items()] + sets
