@@ -186,9 +186,10 @@ class Sampler:
             token = logp.argmax(dim=-1)  # (live,)
         else:
             # inverse transform: the first token whose cumulative probability exceeds u
-            cdf = self.truncate(logp).exp().cumsum(dim=-1, dtype=torch.float64)  # (live, V)
-            u = self.u[t, rows, None] * cdf[:, -1:]  # (live, 1)
-            token = torch.searchsorted(cdf, u, right=True)[:, 0]
+            at = self.u.device  # elsewhere than the logits only where their device has no float64
+            cdf = self.truncate(logp).exp().to(at).cumsum(dim=-1, dtype=torch.float64)  # (live, V)
+            u = self.u[t, rows.to(at), None] * cdf[:, -1:]  # (live, 1)
+            token = torch.searchsorted(cdf, u, right=True)[:, 0].to(logits.device)
             token = token.clamp(max=logits.shape[-1] - 1)  # beyond the end where logits are NaN
         return token, logp.gather(1, token[:, None])[:, 0]
 

@@ -24,6 +24,7 @@ instead of 102.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -34,12 +35,12 @@ import torch
 import report
 from data import Problem
 from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
-from plumbing import checkpoint, parallel, setup
+from plumbing import checkpoint, disk, parallel, setup
 from plumbing.command import Parser, UserError, command
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
-from plumbing.run import Run, summary_of
+from plumbing.run import Run, summary_of, weights_of
 from policy import Policy
 
 # what `grpo.py` defines can be imported from here as well
@@ -115,14 +116,20 @@ def build(
     """
     with parallel.all_or_none():
         setup.check_folder(cfg, out, resume)
+        cfg = setup.dated(cfg, out, resume)
+    cfg = parallel.gather(cfg)[0]  # it may be midnight: all have the day of the first process
+    with parallel.all_or_none():
         torch.set_num_threads(cfg.threads)
         print(f"loading {cfg.model}; the run will be in {out}", flush=True)
         pool, heldout = setup.pool_and_heldout(cfg)
         policy = Policy(cfg)
-        pool, longest_prompt = setup.fitting_problems(cfg, policy.prompt, pool, heldout)
+        # every prompt is made once, so that a problem that cannot be encoded is refused here
+        prompts, others = ([policy.prompt(p) for p in problems] for problems in (pool, heldout))
+        pool, prompts = setup.fitting_problems(cfg, pool, prompts)
         n_steps = setup.plan_steps(cfg, len(pool))
-        setup.say_memory(cfg, policy.model, longest_prompt)
-        fixed = setup.fingerprints(policy.folder, pool, heldout)
+        setup.say_memory(cfg, policy.model, prompts)
+        setup.warn_of_long_texts(policy.model, prompts + others, cfg.rollout.max_new_tokens)
+        fixed = setup.fingerprints(policy.folder, pool + heldout, prompts + others)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW
     optimizer = adamw(
         policy.model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
@@ -157,15 +164,22 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
             if run.stopped_by:
                 print(f"stopped after step {run.step}, which is saved; add --resume to go on")
                 return 128 + run.stopped_by
-            weights, summary = run.weights(), summary_of(run)
+            weights, summary = weights_of(policy.model), summary_of(run)
             if parallel.rank() == 0:
-                checkpoint.replace_folder(out / "model", partial(policy.save, weights=weights))
-                checkpoint.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
+                disk.replace_folder(out / "model", partial(policy.save, weights=weights))
+                disk.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
                 report.show(out)
+    except KeyboardInterrupt as error:  # a second signal, or one before `Run.open` minds them
+        raise UserError(
+            f"left at once, after step {run.step}; add --resume to go on from the last checkpoint",
+            code=128 + (run.stop.asked or signal.SIGINT),
+        ) from error
     except FloatingPointError as error:
         raise UserError(
             f"{error}: lower update.lr; the checkpoints in {out} are of earlier steps", code=1
         ) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror or error}", code=1) from error
     return 0

@@ -12,14 +12,30 @@ def pick_device(name: str) -> torch.device:
     Under torchrun each process gets a GPU of its own.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = best()
     if name.startswith("cuda") and parallel.world() > 1:
         name = f"cuda:{parallel.local_rank()}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-        torch.Generator(device)  # some devices hold tensors and cannot draw random numbers
+        generator(device)  # some devices hold tensors and cannot draw random numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"device: this machine has no {name!r} ({reason})") from error
     return device
+
+
+def best() -> str:
+    """Return the name of the fastest kind of device that this machine has."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def generator(device: torch.device) -> torch.Generator:
+    """Return a generator for what is sampled on a device.
+
+    The sampler computes where its generator is, in float64.  Apple's GPUs (mps) have no float64, so
+    that their tokens are drawn on the CPU.
+    """
+    return torch.Generator("cpu" if device.type == "mps" else device)

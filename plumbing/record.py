@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data import Problem
-from plumbing import parallel
+from plumbing import disk, jsonl, parallel
 from plumbing.command import UserError
 from plumbing.config import Config
 from plumbing.watch import Watch
@@ -109,7 +109,7 @@ class Lines:
         """Add one line per entry; numbers of numpy and torch become plain ones."""
         if parallel.rank() > 0:
             return
-        self.file = self.file or self.path.open("ab")
+        self.file = self.file or disk.open_to_append(self.path)
         for entry in entries:
             line = json.dumps(entry, default=lambda array: array.tolist())
             self.file.write(line.encode() + b"\n")
@@ -124,7 +124,8 @@ class Lines:
     def cut_back(self, length: int) -> None:
         """Remove what was written after a checkpoint, so that nothing stands there twice."""
         if parallel.rank() == 0 and self.path.exists():
-            os.truncate(self.path, length)
+            with disk.open_to_append(self.path) as file:
+                file.truncate(length)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -156,6 +157,11 @@ class Record:
         self.bar.close()
         for file in self.files.values():
             file.close()
+
+    def refuse_links(self) -> None:
+        """Raise `UserError` where a file of the record is a link to another file."""
+        for file in self.files.values():
+            disk.refuse_link(file.path)
 
     def lengths_to_restore(self, saved: dict[str, int]) -> dict[str, int]:
         """Return how long each file is to be; `UserError`, before any is cut, for a lost record.
@@ -279,29 +285,40 @@ def read_steps(run: str | Path) -> list[dict]:
 
     `UserError` names the file, and the line that is not such a line.
     """
-    file = Path(run) / METRICS
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); name the folder of a run") from error
-    steps = []
-    for number, line in enumerate(lines, start=1):
+    file, what = Path(run) / METRICS, "a line of a training run"
+    steps = jsonl.read(file, what)
+    for number, step in enumerate(steps, start=1):
         try:
-            step = json.loads(line)
-            lists = [step[name] for name in ("chosen", "kind", "rewards", "solved")]
-            if not lists[0] or not all(len(each) == len(lists[0]) for each in lists):
-                raise ValueError("its lists have different lengths, or are empty")
-            for rewards, solved in zip(step["rewards"], step["solved"], strict=True):
-                if not rewards or len(rewards) != len(solved) or not {0, 1}.issuperset(solved):
-                    raise ValueError("a group without rewards, or without verdicts of 0 and 1")
-            int(step["step"]), int(step["rollouts"])
+            _check_step(step)
         except KeyError as error:
-            raise UserError(
-                f"{file}:{number}: not a line of a training run: it lacks {error}"
-            ) from error
+            raise UserError(f"{file}:{number}: not {what}: it lacks {error}") from error
         except (ValueError, TypeError) as error:
-            raise UserError(f"{file}:{number}: not a line of a training run ({error})") from error
-        steps.append(step)
+            raise UserError(f"{file}:{number}: not {what} ({error})") from error
     if not steps:
         raise UserError(f"{file}: holds no step yet")
     return steps
+
+
+def _check_step(step: dict) -> None:
+    """Raise ValueError, TypeError or KeyError where a line does not say what a step did."""
+    lists = [step[name] for name in ("chosen", "kind", "rewards", "solved")]
+    if not all(isinstance(each, list) and 0 < len(each) == len(lists[0]) for each in lists):
+        raise ValueError("its lists have different lengths, or are empty or none")
+    for kind, rewards, solved in zip(*lists[1:], strict=True):
+        if not isinstance(kind, str):
+            raise ValueError("a kind that is no text")
+        if not rewards or len(rewards) != len(solved) or not {0, 1}.issuperset(solved):
+            raise ValueError("a group without rewards, or without verdicts of 0 and 1")
+        if not all(_is_number(reward) for reward in rewards):
+            raise ValueError("a reward that is no finite number")
+    for name in ("step", "rollouts"):
+        if type(step[name]) is not int or not 0 < step[name] < 2**53:
+            raise ValueError(f"{name} is no whole number > 0")
+    if not 0 <= (accuracy := step.get("accuracy", 0)) <= 1 or not _is_number(accuracy):
+        raise ValueError("an accuracy that is not between 0 and 1")
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value from a file is a number that a float can hold."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from model import Transformer
-from plumbing import checkpoint, parallel
+from plumbing import checkpoint, disk, parallel
 from plumbing.command import UserError
 from plumbing.config import Config, selectors, stream_seed
+from plumbing.device import generator
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Costs, Record, Step
+from plumbing.setup import check_folder, refuse_another_start
+from plumbing.stop import Stop
 from plumbing.watch import Watch
 
-LAYOUT = 2  # of a checkpoint; one of another layout is refused
+LAYOUT = 3  # of a checkpoint; one of another layout is refused
 
 
 class Run:
@@ -43,11 +46,11 @@ class Run:
         self.model, self.optimizer, self.selector = model, optimizer, selector
         self.step = 0
         self.candidate_stream = np.random.default_rng(stream_seed(cfg.seed, "candidates"))
-        self.rollout_stream = torch.Generator(model.device)
+        self.rollout_stream = generator(model.device)
         self.rollout_stream.manual_seed(stream_seed(cfg.seed, "rollouts"))
         self.costs = Costs(cfg.update.updates_per_group)
         self.record = record
-        self.stop = checkpoint.Stop()
+        self.stop = Stop()
         self.stopped_by = 0  # the number of the signal that ended the loop
         self.saved_at = -1  # the step of the latest checkpoint
 
@@ -55,17 +58,22 @@ class Run:
     def open(self, resume: str | None) -> Iterator[None]:
         """Take the run's folder for this process, and go on from a checkpoint where asked to.
 
-        Within, Ctrl-C and SIGTERM end the run in good order.
+        The folder is checked again once no other process can change it.  Within, Ctrl-C and SIGTERM
+        end the run in good order.
         """
         first = parallel.rank() == 0
         with ExitStack() as stack:
             with parallel.all_or_none():
                 try:
                     self.out.mkdir(parents=True, exist_ok=True)
+                    if first:
+                        busy = "another process is training in this folder"
+                        stack.enter_context(disk.appending(self.out / "lock", busy))
                 except OSError as error:
                     raise UserError(f"{self.out}: cannot be written ({error.strerror})") from error
                 if first:
-                    stack.enter_context(checkpoint.only_process(self.out))
+                    check_folder(self.cfg, self.out, resume)
+                    self.record.refuse_links()
             stack.enter_context(self.stop)
             stack.enter_context(self.record)
             with parallel.all_or_none(), parallel.first_process_first():
@@ -77,7 +85,7 @@ class Run:
                         file.cut_back(0)
             if first:
                 config = json.dumps(asdict(self.cfg), indent=2) + "\n"
-                checkpoint.write_text(self.out / "config.json", config)
+                disk.write_text(self.out / "config.json", config)
             yield
 
     # ------------------------------------------------------------------------ what the loop asks
@@ -123,49 +131,52 @@ class Run:
 
     # ------------------------------------------------------------------------------- checkpoints
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the whole model, in CPU memory; every process has to ask for it."""
-        return {name: parallel.whole(w).cpu() for name, w in self.model.state_dict().items()}
-
     def keepers(self) -> dict[str, Costs | Record | Watch]:
         """Return what counts along with the steps; each names in `KEPT` what has to be saved."""
         return {"costs": self.costs, "record": self.record, "watch": self.record.watch}
 
     def save(self) -> None:
         """Write a checkpoint into the run's folder."""
-        tensors = {f"model.{name}": w for name, w in self.weights().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
+        tensors = tensors_of(self.model, self.optimizer)
         tensors["rollout_stream"] = self.rollout_stream.get_state()
         self.costs.count_total()
         values = {
-            "layout": LAYOUT, "step": self.step, "fixed": self.fixed,
+            "layout": LAYOUT, "fixed": self.fixed, **self.plain_state(),
             "selector": self.selector.state_dict(),
-            "candidate_stream": self.candidate_stream.bit_generator.state,
-            "counts": {
-                kind: {name: getattr(keeper, name) for name in keeper.KEPT}
-                for kind, keeper in self.keepers().items()
-            },
             "files": {name: file.length() for name, file in self.record.files.items()},
         }  # fmt: skip
         if parallel.rank() == 0:
             checkpoint.save(self.out, tensors, values)
         self.saved_at = self.step
 
+    def plain_state(self) -> dict:
+        """Return the state in plain numbers and texts, but for what the selector remembers."""
+        return {
+            "step": self.step,
+            "candidate_stream": self.candidate_stream.bit_generator.state,
+            "counts": {
+                kind: {name: getattr(keeper, name) for name in keeper.KEPT}
+                for kind, keeper in self.keepers().items()
+            },
+        }
+
     def restore(self, which: str) -> None:
         """Go on from a checkpoint of this run; `UserError` where it is not of this run."""
         tensors, values = checkpoint.load(self.out, which)
-        if values.get("layout") != LAYOUT:
-            raise UserError(f"{self.out}: its checkpoint is of another version of this project")
-        for name, value in self.fixed.items():
-            if values["fixed"].get(name) != value:
-                raise UserError(f"{self.out}: {name} changed since the run began")
-        lengths = self.record.lengths_to_restore(values["files"])
-        restore_model(self.model, self.optimizer, tensors)
-        self.rollout_stream.set_state(tensors["rollout_stream"])
-        self.selector.load_state_dict(values["selector"])
-        self.candidate_stream.bit_generator.state = values["candidate_stream"]
+        with checkpoint.one_line_for(self.out):
+            if values.get("layout") != LAYOUT:
+                raise UserError(f"{self.out}: its checkpoint is of another version of this project")
+            refuse_another_start(self.out, values["fixed"], self.fixed)
+            fresh = self.plain_state()
+            evaluated = {"accuracy": 0.0, "accuracy_by_kind": {}}  # before the first step, always
+            fresh["counts"]["record"] |= {"before": evaluated, "last": evaluated}
+            checkpoint.check_structure(values, fresh)
+            lengths = self.record.lengths_to_restore(values["files"])
+            restore_model(self.model, self.optimizer, tensors)
+            restore_generator(self.rollout_stream, tensors["rollout_stream"])
+            self.selector.load_state_dict(values["selector"])
+            self.selector.scores(np.arange(len(self.record.pool)))
+            self.candidate_stream.bit_generator.state = values["candidate_stream"]
         self.step = values["step"]
         for kind, keeper in self.keepers().items():
             for name, value in values["counts"][kind].items():
@@ -176,20 +187,49 @@ class Run:
             checkpoint.set_latest_aside(self.out)
 
 
+def weights_of(model: Transformer) -> dict[str, Tensor]:
+    """Return the whole weights by name, in CPU memory; every process has to ask for them."""
+    return {name: parallel.whole(w).cpu() for name, w in model.state_dict().items()}
+
+
+def tensors_of(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the whole weights and AdamW's state, by name, in CPU memory."""
+    tensors = {f"model.{name}": w for name, w in weights_of(model).items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
+    return tensors
+
+
 def restore_model(
     model: Transformer, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    """Copy weights and AdamW's state into place, split as they are on this process."""
+    """Copy weights and AdamW's state into place, split as they are on this process.
+
+    Raises KeyError or ValueError where a tensor is missing or has another shape than its weight.
+    """
     for name, parameter in model.named_parameters():
-        with torch.no_grad():
-            parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
         prefix = f"optimizer.{name}."
         slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
+        if slots and slots.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError(f"AdamW's state of {name} is {sorted(slots)}")
+        for key, tensor in {"weight": tensors[f"model.{name}"], **slots}.items():
+            if tensor.shape != (torch.Size() if key == "step" else parameter.shape):
+                raise ValueError(f"{key} of {name} has shape {tuple(tensor.shape)}")
+        with torch.no_grad():
+            parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
         waits = isinstance(optimizer, OffloadedAdamW)
         if slots:  # the count of steps is a number even where the weight is a shard
             count = {"step": slots.pop("step").to(parameter.device)}
             moments = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
             optimizer.state[parameter] = count | moments
+
+
+def restore_generator(generator: torch.Generator, state: Tensor) -> None:
+    """Go on from the state of a generator; ValueError where it is of another kind."""
+    if state.shape != generator.get_state().shape:
+        raise ValueError(f"the state of a generator has shape {tuple(state.shape)}")
+    generator.set_state(state)
 
 
 def summary_of(run: Run) -> dict:

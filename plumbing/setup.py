@@ -6,7 +6,7 @@ input ends in one line and leaves nothing behind.  `evaluate.py` reads its probl
 
 import hashlib
 import json
-from collections.abc import Callable
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import numpy as np
 
 from data import TASKS, Problem, load_jsonl, task_problems
 from model import Transformer
-from plumbing import memory, parallel
+from plumbing import disk, memory, parallel
 from plumbing.command import UserError
-from plumbing.config import Config, differences, stream_seed
-from plumbing.weights import digest, read_json
+from plumbing.config import Config, differences, stream_seed, with_date
+from plumbing.tokenizer import fingerprint
+from plumbing.weights import read_json
 
 
 def read_problems(
@@ -54,31 +55,38 @@ def pool_and_heldout(cfg: Config) -> tuple[list[Problem], list[Problem]]:
 
 
 def fitting_problems(
-    cfg: Config,
-    prompt: Callable[[Problem], list[int]],
-    pool: list[Problem],
-    heldout: list[Problem],
-) -> tuple[list[Problem], int]:
-    """Return the pool without prompts that are too long, and the length of its longest prompt.
-
-    Every prompt is made once, so that a problem that cannot be encoded is refused here.
-    """
-    lengths = [len(prompt(problem)) for problem in pool + heldout][: len(pool)]
-    limit = cfg.data.max_prompt_tokens or max(lengths)
-    rest = [problem for problem, n in zip(pool, lengths, strict=True) if n <= limit]
+    cfg: Config, pool: list[Problem], prompts: list[list[int]]
+) -> tuple[list[Problem], list[list[int]]]:
+    """Return the pool without problems whose prompts are too long, and the prompts of the rest."""
+    limit = cfg.data.max_prompt_tokens or max(map(len, prompts))
+    rest = [(p, ids) for p, ids in zip(pool, prompts, strict=True) if len(ids) <= limit]
     if not rest:
         raise UserError(
-            f"data.max_prompt_tokens: the shortest prompt has {min(lengths)} tokens, not {limit}"
+            f"data.max_prompt_tokens: the shortest prompt has {min(map(len, prompts))} tokens, "
+            f"not {limit}"
         )
     if len(rest) < len(pool):
         print(f"{len(pool) - len(rest)} problems of the pool have longer prompts: left out")
-    return rest, max(n for n in lengths if n <= limit)
+    problems, prompts = zip(*rest, strict=True)
+    return list(problems), list(prompts)
 
 
-def say_memory(cfg: Config, model: Transformer, longest_prompt: int) -> None:
+def warn_of_long_texts(model: Transformer, prompts: list[list[int]], max_new_tokens: int) -> None:
+    """Say on the terminal where prompt and response may be longer than the model was made for."""
+    longest, limit = max(map(len, prompts)) + max_new_tokens, model.config.max_positions
+    if limit and longest > limit:
+        print(
+            f"warning: the longest prompt and {max_new_tokens:,} new tokens are {longest:,} "
+            f"tokens, and the model was made for {limit:,} (its max_position_embeddings)",
+            file=sys.stderr,
+        )
+
+
+def say_memory(cfg: Config, model: Transformer, prompts: list[list[int]]) -> None:
     """Print how much memory the run will take at its peak, and for what."""
     n_weights = sum(parameter.numel() for parameter in model.parameters())
-    parts = memory.predict(model.config, n_weights, cfg, longest_prompt, parallel.world())
+    longest = max(map(len, prompts))
+    parts = memory.predict(model.config, n_weights, cfg, longest, parallel.world())
     print(f"memory: {memory.describe(parts)}", flush=True)
 
 
@@ -108,7 +116,7 @@ def plan_steps(cfg: Config, n_problems: int) -> int:
 def check_folder(cfg: Config, out: Path, resume: str | None) -> None:
     """Refuse a folder that holds something else, or a run that began with other values."""
     if not resume:
-        if parallel.rank() == 0 and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if parallel.rank() == 0 and out.exists() and not is_free(out):
             raise UserError(
                 f"{out}: already holds a run; go on with --resume, or name another with --out"
             )
@@ -123,10 +131,38 @@ def check_folder(cfg: Config, out: Path, resume: str | None) -> None:
         )
 
 
-def fingerprints(model_folder: Path, pool: list[Problem], heldout: list[Problem]) -> dict:
-    """Return what has to be the same for a run to go on, outside of its configuration."""
-    problems = json.dumps([[p.text, p.answer, p.kind] for p in pool + heldout])
+def dated(cfg: Config, out: Path, resume: str | None) -> Config:
+    """Return the configuration with the day on which the run began, for templates that print it."""
+    return with_date(cfg, read_json(out / "config.json") if resume else None)
+
+
+def is_free(out: Path) -> bool:
+    """Whether a folder holds nothing but what a process leaves that was killed as it began."""
+    return out.is_dir() and all(
+        path.name == "lock" or path.name.endswith(disk.UNFINISHED) for path in out.iterdir()
+    )
+
+
+def fingerprints(folder: Path, problems: list[Problem], prompts: list[list[int]]) -> dict:
+    """Return what has to be the same for a run to go on, outside of its configuration.
+
+    That is every file of the starting model by its name, and what became of the problems: the same
+    files make other prompts where the library that reads them is another.
+    """
+
+    def digest(value: list) -> str:
+        return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
     return {
-        "the problems": hashlib.sha256(problems.encode()).hexdigest(),
-        "the starting model": digest(model_folder),
+        "the problems": digest([[p.text, p.answer, p.kind] for p in problems]),
+        "the prompts": digest(prompts),
+        **{f"the model's {name}": sum_ for name, sum_ in fingerprint(folder).items()},
     }
+
+
+def refuse_another_start(out: Path, began: dict, now: dict) -> None:
+    """Raise a `UserError` that names what `fingerprints` finds changed since a run began."""
+    names = dict.fromkeys([*began, *now])
+    changed = [name for name in names if began.get(name) != now.get(name)]
+    if changed:
+        raise UserError(f"{out}: {', '.join(changed)} changed since the run began")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -83,6 +84,8 @@ def two_processes(commands):
 
 def test_every_run_ends_as_it_should_and_only_the_first_process_speaks(runs):
     (said, errors), (other_said, other_errors) = runs[1]
+    # torch 2.9 itself says on every process's output how many others it met
+    other_said = re.sub(r"^\[Gloo\] .*\n", "", other_said, flags=re.MULTILINE)
     codes = "[0, 0, 0, 2, 2, 2]"
     assert codes in errors and codes in other_errors, errors + other_errors
     assert said.count("held-out accuracy") == 3 and not other_said

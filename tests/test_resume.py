@@ -20,8 +20,9 @@ import grpo
 import report
 import train
 from decode import Decoder
-from plumbing import checkpoint
+from plumbing import checkpoint, disk, system
 from plumbing.command import UserError
+from plumbing.stop import Stop
 
 SMALL = ["steps=8", "eval_every=16", "checkpoint_every=3", "data.heldout_size=6"]
 SMALL += [
@@ -87,9 +88,9 @@ MOMENTS = {
     "in the backward pass": (torch.Tensor, "backward", 3),
     "in an update": (torch.optim.AdamW, "step", 3),
     "before tensors are written": (checkpoint, "save_file", 4),
-    "while a file goes to the disk": (checkpoint, "_to_disk", 20),
+    "while a file goes to the disk": (system, "force_to_disk", 20),
     "between the renames": (Path, "rename", 8),
-    "while an old checkpoint is removed": (checkpoint.shutil, "rmtree", 5),
+    "while an old checkpoint is removed": (disk.shutil, "rmtree", 2),
     "while the record is written": (train.Record, "write", 7),
 }
 
@@ -207,7 +208,9 @@ def test_other_values_are_refused_and_both_are_shown(tmp_path, uninterrupted, ca
 def test_other_problems_or_another_start_are_refused(tmp_path, uninterrupted, capsys, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)
-    monkeypatch.setattr(train.setup, "fingerprints", lambda *_: {"the problems": 1})
+    genuine = train.setup.fingerprints
+    other = {"the problems": "others"}
+    monkeypatch.setattr(train.setup, "fingerprints", lambda *args: genuine(*args) | other)
     assert start(out, resume=["--resume"]) == 2
     assert "the problems changed since the run began" in capsys.readouterr().err
 
@@ -301,7 +304,7 @@ def test_lost_responses_are_told_and_the_run_goes_on(tmp_path, uninterrupted, ca
 def test_a_checkpoint_of_another_layout_is_refused(tmp_path, uninterrupted, capsys, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)
-    monkeypatch.setattr("plumbing.run.LAYOUT", 3)
+    monkeypatch.setattr("plumbing.run.LAYOUT", 0)
     assert start(out, resume=["--resume"]) == 2
     assert "its checkpoint is of another version of this project" in capsys.readouterr().err
 
@@ -352,7 +355,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_resuming_works(tmp_path, uni
 def test_a_second_process_is_refused(tmp_path, uninterrupted, capsys):
     out = tmp_path / "run"
     shutil.copytree(uninterrupted, out)
-    with checkpoint.only_process(out):
+    with disk.appending(out / "lock"):
         assert start(out, resume=["--resume"]) == 2
     assert "another process is training in this folder" in capsys.readouterr().err
     assert start(out, resume=["--resume"]) == 0
@@ -434,7 +437,7 @@ def test_signals_are_left_alone_outside_of_the_main_thread():
     seen = []
 
     def elsewhere():
-        with checkpoint.Stop() as stop:
+        with Stop() as stop:
             seen.append(stop.asked)
 
     thread = threading.Thread(target=elsewhere)
@@ -445,6 +448,6 @@ def test_signals_are_left_alone_outside_of_the_main_thread():
 
 def test_a_text_is_replaced_whole(tmp_path):
     file = tmp_path / "a.json"
-    checkpoint.write_text(file, "one")
-    checkpoint.write_text(file, "two")
+    disk.write_text(file, "one")
+    disk.write_text(file, "two")
     assert file.read_text() == "two" and [f.name for f in tmp_path.iterdir()] == ["a.json"]

@@ -160,8 +160,8 @@ def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
         sets = [f"data.pool={file}", f"data.heldout={heldout}", "data.pool_size=20", *sets]
         cfg = read_config("small.json", sets)
         policy = train.Policy(cfg)
-        some, rest = train.setup.pool_and_heldout(cfg)
-        fitting, _ = train.setup.fitting_problems(cfg, policy.prompt, some, rest)
+        some, _ = train.setup.pool_and_heldout(cfg)
+        fitting, _ = train.setup.fitting_problems(cfg, some, list(map(policy.prompt, some)))
         return [p.text for p in fitting]
 
     assert pool() == [f"{i}+1=" for i in range(20)]
