@@ -42,7 +42,10 @@ from typing import TYPE_CHECKING
 from numpy.random import Generator, default_rng
 
 from answers.golds import gold_answer
-from plumbing.command import Parser, UserError, command, whole_number
+from plumbing import chat
+from plumbing.command import Parser, UserError, command, whole_number, why
+from plumbing.jsonl import read_bytes
+from plumbing.tokenizer import encode, load_tokenizer  # noqa: F401 (to be imported from here too)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,6 +55,7 @@ MISTAKE = 0.7  # how often those of base-tables' training data slip in a times t
 ALPHABET = "0123456789+-*=,#"  # all characters that a base model made by `warmup.py` knows
 MOST_DRAWS = 100_000  # after so many draws in a row without a new problem there are no more
 HELDOUT_SUMS = 3  # one in so many of the plain sums is held out
+MOST_CHARACTERS = 1_000_000  # of a line in a file of problems
 
 
 @dataclass(frozen=True)
@@ -275,11 +279,12 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # texts may hold other line breaks
+        # texts may hold other line breaks
+        lines = read_bytes(path).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        why, tasks = getattr(error, "strerror", None) or error, ", ".join(TASKS)
+        reason, tasks = why(error) if isinstance(error, OSError) else error, ", ".join(TASKS)
         raise UserError(
-            f"{path}: cannot be read ({why}); a JSONL file, or one of {tasks}"
+            f"{path}: cannot be read ({reason}); a JSONL file, or one of {tasks}"
         ) from error
     numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]
     problems = [_parse_line(line, f"{path}:{i}") for i, line in numbered]
@@ -305,6 +310,8 @@ def write_jsonl(path: Path, problems: list[Problem]) -> None:
 
 def _parse_line(line: str, where: str) -> Problem:
     """Return the problem of one line; `where` is its file and number, for the errors."""
+    if len(line) > MOST_CHARACTERS:
+        raise UserError(f"{where}: has {len(line):,} characters; {MOST_CHARACTERS:,} are allowed")
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -332,24 +339,6 @@ def _parse_line(line: str, where: str) -> Problem:
 # --------------------------------------------------------------------------- prompts and tokens
 
 
-def load_tokenizer(folder: str | Path) -> "PreTrainedTokenizerBase":
-    """Load the checkpoint's own tokenizer; code in the folder is never run."""
-    # transformers takes seconds to import, and is not needed to make problems
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    tokenizer_config = Path(folder) / "tokenizer_config.json"
-    if tokenizer_config.exists() and "auto_map" in tokenizer_config.read_text(encoding="utf-8"):
-        raise UserError(f"{tokenizer_config}: 'auto_map' names code, which is never run")
-    # tokenizer.json is complete; AutoTokenizer would add the tokens of the model's family to it
-    has_json = (Path(folder) / "tokenizer.json").exists()
-    loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
-    try:
-        return loader.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises plain Exception on a broken file
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{folder}: its tokenizer cannot be loaded ({reason})") from error
-
-
 def with_problem(text: str, problem: Problem) -> str:
     """Return the text with the problem in place of `{problem}`."""
     return text.replace("{problem}", problem.text)
@@ -357,33 +346,26 @@ def with_problem(text: str, problem: Problem) -> str:
 
 def prompt_ids(
     tokenizer: "PreTrainedTokenizerBase", template: str, problem: Problem,
-    system: str = "", prefill: str = "",
+    system: str = "", prefill: str = "", date: str = "",
 ) -> list[int]:  # fmt: skip
     """Return the prompt's tokens: the template with the problem in it, or a "chat" of one turn.
 
     `prefill` holds the first words of the answer, which are put into the model's mouth; it may hold
-    {problem} too.  Where the tokenizer begins texts with a BOS token there is exactly one, whether
-    the text has it already or not.
+    {problem} too.  Where the tokenizer begins texts with a BOS token, a template with {problem}
+    gets exactly one, whether it has it already or not.  A chat has the tokens that transformers
+    makes of the checkpoint's own template, on the day `date`, or today where it is empty.
     """
     if template == "chat":
-        if not tokenizer.chat_template:
-            raise UserError("template 'chat': this tokenizer has no chat template; use '{problem}'")
         turns = [{"role": "system", "content": system}] if system else []
         turns += [{"role": "user", "content": problem.text}]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        text = chat.lay_out(tokenizer, turns, date)
     else:
         text = with_problem(template, problem)
     text += with_problem(prefill, problem)
-    has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
     try:
-        return tokenizer.encode(text, add_special_tokens=not has_bos)
-    except Exception as error:  # as above: a character that is not in the vocabulary
-        by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-        alphabet = "".join(token for token, _ in by_id if len(token) == 1)
-        characters = dict.fromkeys(text.removeprefix(tokenizer.bos_token or ""))
-        unknown = "".join(c for c in characters if c not in alphabet)
-        why = f"the tokenizer cannot encode {text!r}: it knows {alphabet} and not {unknown!r}"
-        raise UserError(f"{problem.source}: {why}".removeprefix(": ")) from error
+        return encode(tokenizer, text, plain=template != "chat")
+    except UserError as error:
+        raise UserError(f"{problem.source}: {error}".removeprefix(": ")) from error
 
 
 # --------------------------------------------------------------------------- plain sums, to a file

@@ -17,7 +17,7 @@ turns these small differences into advantages near 1 and -1.  With `--set update
 nothing is divided, and it ends at 100.0, 98.5 and 98.5%.
 """
 
-import shutil
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, repeat
@@ -34,6 +34,7 @@ from plumbing.command import UserError
 from plumbing.config import Config
 from plumbing.device import pick_device
 from plumbing.record import Attempt
+from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
@@ -48,6 +49,7 @@ class Policy:
         self.device = pick_device(cfg.device)
         self.model = self.load()
         self.tokenizer = load_tokenizer(self.folder)
+        self.generation = generation_settings(self.folder)
         stops = list(cfg.rollout.stop_ids) or stop_ids(self.folder, self.tokenizer)
         try:
             check_stop_ids(stops, self.model.config.vocab_size)
@@ -94,11 +96,14 @@ class Policy:
     def prompt(self, problem: Problem) -> list[int]:
         """Return the prompt's tokens; `UserError` where the model does not know one of them."""
         data = self.cfg.data
-        ids = prompt_ids(self.tokenizer, data.template, problem, data.system, data.prefill)
-        if not ids or max(ids) >= self.model.config.vocab_size:
-            raise UserError(
-                f"{problem.text!r}: its tokens {ids} are not all in the model's vocabulary"
-            )
+        ids = prompt_ids(
+            self.tokenizer, data.template, problem, data.system, data.prefill, data.date
+        )
+        size = self.model.config.vocab_size
+        if not ids or max(ids) >= size:
+            why = f"token {max(ids)} is not in the model's vocabulary of {size}" if ids else "empty"
+            place = problem.source or repr(problem.text[:100])
+            raise UserError(f"{place}: its prompt cannot be given to the model ({why})")
         return ids
 
     def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
@@ -174,6 +179,7 @@ class Policy:
         `weights` are the whole ones, also where this process holds a shard of them.
         """
         self.model.save(folder, weights)
-        self.tokenizer.save_pretrained(folder)
-        if (self.folder / "generation_config.json").exists():
-            shutil.copy(self.folder / "generation_config.json", folder)
+        save_tokenizer(self.tokenizer, folder)
+        if self.generation:
+            settings = json.dumps(self.generation, indent=2) + "\n"
+            (folder / GENERATION).write_text(settings, encoding="utf-8")

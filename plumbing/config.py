@@ -10,24 +10,29 @@ Try changing first: `python train.py --config small.json --out runs/1 --set
 selector.name=random_one`.
 """
 
+import datetime
 import difflib
 import json
 import sys
 import zlib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from data import TASKS
-from plumbing.command import UserError
+from plumbing.command import UserError, why
+from plumbing.jsonl import read_bytes
 from plumbing.selectors import load as load_selectors
 
 T = TypeVar("T")
 
 # `import select` means the standard library's module: ours is read from here, by everyone.
 selectors = load_selectors()
+
+
+LARGEST = 10**12  # of a whole number without a limit of its own
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -43,14 +48,16 @@ def key(
     most: float | None = None,
     above: float | None = None,
     resumable: bool = False,
+    kept: bool = False,
 ) -> object:
     """Return a field with its explanation for --help and the limits of its value.
 
-    `resumable` keys may have another value when a run is resumed.
+    `resumable` keys may have another value when a run is resumed.  A key that is `kept` is filled
+    in when a run begins; empty on --resume, it means what the run began with.
     """
     limits = {"least": least, "most": most, "above": above}
     explanation += "; may change on --resume" if resumable else ""
-    metadata = {"explanation": explanation, "resumable": resumable, **limits}
+    metadata = {"explanation": explanation, "resumable": resumable, "kept": kept, **limits}
     if is_dataclass(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -73,6 +80,10 @@ class DataConfig:
     )
     system: str = key("", "system line of the chat template; none if empty")
     prefill: str = key("", "what every response begins with, not sampled; may hold {problem}")
+    date: str = key(
+        "", "YYYY-MM-DD, today for a chat template; if empty, the day on which the run begins",
+        kept=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self)
@@ -80,6 +91,10 @@ class DataConfig:
             raise UserError("template: must hold {problem}, or be 'chat'")
         if self.system and self.template != "chat":
             raise UserError("system: only the template 'chat' has a system line")
+        if self.date and self.template != "chat":
+            raise UserError("date: only the template 'chat' can print the date")
+        if self.date and not is_day(self.date):
+            raise UserError(f"date: must be a day as YYYY-MM-DD, not {self.date!r}")
         for name in ("pool", "heldout"):
             source, size = getattr(self, name), getattr(self, f"{name}_size")
             most = getattr(TASKS[source], f"{name}_most") if source in TASKS else size
@@ -108,12 +123,13 @@ class SelectorConfig:
 @dataclass(frozen=True)
 class RolloutConfig:
     group_size: int = key(
-        8, "G, responses to the chosen problem; one alone has no advantage", least=2
+        8, "G, responses to the chosen problem; one alone has no advantage", least=2, most=2**16
     )
-    max_new_tokens: int = key(40, "tokens at which a response is cut off", least=1)
+    max_new_tokens: int = key(40, "tokens at which a response is cut off", least=1, most=2**20)
     temperature: float = key(
-        1.0, "temperature of sampling, and of the log-probabilities in the loss", above=0
-    )
+        1.0, "temperature of sampling, and of the log-probabilities in the loss",
+        above=0, least=1e-6, most=1e6,
+    )  # fmt: skip
     top_k: int = key(0, "sample among the k likeliest tokens only; 0 for all", least=0)
     top_p: float = key(
         1.0, "sample among the likeliest tokens that hold this much probability", above=0, most=1
@@ -199,6 +215,11 @@ class Config:
     update: UpdateConfig = key(UpdateConfig, "the GRPO update")
 
     def __post_init__(self) -> None:
+        if self.precision == "float16":
+            raise UserError(
+                "precision: float16 is not there, as its small gradients would need loss scaling; "
+                "use bfloat16, or on a GPU without it, such as a T4, float32"
+            )
         check(self)
         if self.shard and self.update.offload:
             raise UserError("update.offload: AdamW's state is already split by shard; choose one")
@@ -208,19 +229,25 @@ class Config:
 
 
 def check(config: object) -> None:
-    """Raise a `UserError` that names the first field of a wrong type or out of its limits."""
+    """Raise a `UserError` that names the first field of a wrong type or out of its limits.
+
+    A whole number where a decimal one is meant becomes one, so that nobody meets another type.
+    """
     hints = get_type_hints(type(config))
     for f in fields(config):
         value, hint = getattr(config, f.name), hints[f.name]
         if not _has_type(value, hint):
             raise UserError(f"{f.name}: must be {_type_name(hint)}, not {value!r}")
         least, most, above = (f.metadata[limit] for limit in ("least", "most", "above"))
+        most = LARGEST if most is None and hint is int else most
+        if above is not None and value <= above:
+            raise UserError(f"{f.name}: must be above {above}, not {value}")
         if least is not None and value < least:
             raise UserError(f"{f.name}: must be at least {least}, not {value}")
         if most is not None and value > most:
             raise UserError(f"{f.name}: must be at most {most}, not {value}")
-        if above is not None and value <= above:
-            raise UserError(f"{f.name}: must be above {above}, not {value}")
+        if hint is float:
+            object.__setattr__(config, f.name, float(value))  # the way past `frozen`
 
 
 def _has_type(value: object, hint: object) -> bool:
@@ -275,8 +302,11 @@ def _unknown(path: str) -> str:
 def read_config(path: str | Path, overrides: list[str]) -> Config:
     """Return the configuration in a JSON file, with `key.path=value` overrides laid over it."""
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_no_repeats)
-    except (OSError, ValueError, RecursionError) as error:
+        text = read_bytes(Path(path)).decode("utf-8")
+        values = json.loads(text, object_pairs_hook=_no_repeats)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({why(error)})") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: must hold one JSON object")
@@ -329,9 +359,37 @@ def differences(
             section = other if isinstance(other, dict) else {}
             cls_of_section = get_type_hints(cls)[f.name]
             found += differences(value, section, cls_of_section, f"{path}{f.name}.")
-        elif not f.metadata["resumable"] and json.dumps(value) != json.dumps(other):
+        elif f.metadata["resumable"] or (f.metadata["kept"] and not value):
+            continue
+        elif json.dumps(value) != json.dumps(other) and not _same_number(value, other):
             found.append((path + f.name, value, other))
     return found
+
+
+def _same_number(value: object, other: object) -> bool:
+    """Say whether both are numbers and equal, as 1 and 1.0 are."""
+    return type(value) in (int, float) and type(other) in (int, float) and value == other
+
+
+def with_date(cfg: Config, recorded: dict | None = None) -> Config:
+    """Return the configuration with its day filled in where a chat template may print one.
+
+    It is the day of the `recorded` configuration of a run that is resumed, or else today.
+    """
+    if cfg.data.template != "chat" or cfg.data.date:
+        return cfg
+    data = (recorded or {}).get("data")
+    day = data.get("date") if isinstance(data, dict) else None
+    day = day if isinstance(day, str) and is_day(day) else datetime.date.today().isoformat()
+    return replace(cfg, data=replace(cfg.data, date=day))
+
+
+def is_day(text: str) -> bool:
+    """Say whether a text is a day of the calendar, written as YYYY-MM-DD."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def all_keys(cls: type = Config, path: str = "") -> list[tuple[str, object, str]]:

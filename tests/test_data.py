@@ -1,6 +1,5 @@
 """data.py and the tokenizer: right working, separate splits, malformed lines named."""
 
-import copy
 import dataclasses
 import json
 import shlex
@@ -20,9 +19,7 @@ from data import (
     Task,
     is_heldout,
     load_jsonl,
-    load_tokenizer,
     n_carries,
-    prompt_ids,
     solution,
     table_solution,
     task_problems,
@@ -31,7 +28,7 @@ from model import load
 from plumbing.command import UserError
 from plumbing.config import read_config
 from verifier import verify
-from warmup import BOS, EOS, build_tokenizer, main, train_base, training_batch
+from warmup import BOS, EOS, main, train_base, training_batch
 
 
 @pytest.mark.parametrize(
@@ -323,6 +320,16 @@ def test_a_malformed_line_is_named(tmp_path, line, message):
     assert f"{file}:2: " in str(error.value)
 
 
+def test_a_line_of_millions_of_characters_is_refused_with_its_number(tmp_path, monkeypatch):
+    file = tmp_path / "p.jsonl"
+    lines = ['{"problem": "1+1=", "answer": 2}', json.dumps({"problem": "1" * 10**6, "answer": 2})]
+    file.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=rf"{file}:2: has 1,000,0\d\d characters"):
+        load_jsonl(file)
+    monkeypatch.setattr(data, "MOST_CHARACTERS", 2 * 10**6)
+    assert len(load_jsonl(file)[1].text) == 10**6
+
+
 def test_files_that_hold_nothing_are_named(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         load_jsonl(tmp_path / "none.jsonl")
@@ -331,56 +338,7 @@ def test_files_that_hold_nothing_are_named(tmp_path):
         load_jsonl(tmp_path / "empty.jsonl")
 
 
-# ---- tokens
-
-
-def test_exactly_one_bos(tokenizer):
-    assert prompt_ids(tokenizer, "{problem}", Problem("1+1=", "2")) == [1, 4, 13, 4, 16]
-    assert prompt_ids(tokenizer, "<bos>{problem}", Problem("1+1=", "2")) == [1, 4, 13, 4, 16]
-
-
-def test_a_chat_template_is_used_once(tokenizer):
-    with pytest.raises(UserError, match="no chat template"):
-        prompt_ids(tokenizer, "chat", Problem("1+1=", "2"))
-    chatty = load_tokenizer(ROOT / "base")
-    chatty.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}="
-    assert prompt_ids(chatty, "chat", Problem("1+1", "2")) == [1, 4, 13, 4, 16]
-
-
-def test_a_character_outside_the_vocabulary_is_an_error(tokenizer):
-    with pytest.raises(UserError, match="cannot encode '2x='"):
-        prompt_ids(tokenizer, "{problem}", Problem("2x=", "2"))
-
-
-def test_an_unknown_character_is_named_with_the_alphabet_and_where_it_stands(tmp_path, tokenizer):
-    file = tmp_path / "p.jsonl"
-    file.write_text('{"problem": "1+1=", "answer": 2}\n{"problem": "7 mod 2=", "answer": 1}\n')
-    with pytest.raises(UserError) as error:
-        for problem in load_jsonl(file):
-            prompt_ids(tokenizer, "<bos>{problem}", problem)
-    assert str(error.value).startswith(f"{file}:2: ")
-    assert f"knows {ALPHABET} and not ' mod'" in str(error.value)
-    [problem] = task_problems("arithmetic", 1, np.random.default_rng(0))
-    with pytest.raises(UserError, match=r"^task 'arithmetic': .* and not 'Q'"):
-        prompt_ids(tokenizer, "Q{problem}", problem)
-
-
-def test_the_shipped_tokenizer_is_the_one_that_warmup_builds(tokenizer):
-    built = build_tokenizer()
-    assert built.get_vocab() == tokenizer.get_vocab() and len(built) == 19
-    text = "0123456789+-*=,#"
-    assert text == ALPHABET
-    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
-    assert tokenizer.encode(text) == built.encode(text)
-
-
-def test_a_folder_without_a_tokenizer_is_named(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"broken": 1}))
-    with pytest.raises(UserError, match="its tokenizer cannot be loaded"):
-        load_tokenizer(tmp_path)
-
-
-# ---- plain sums, and what stands around a problem
+# ---- plain sums
 
 
 def test_plain_sums_are_right_and_kept_apart(tmp_path, capsys):
@@ -415,18 +373,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     assert data.main([str(tmp_path / "taken")]) == 2
     error = capsys.readouterr().err
     assert "sums.jsonl: cannot be written" in error and error.count("\n") == 1
-
-
-def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):
-    chat = copy.deepcopy(tokenizer)
-    chat.chat_template = (
-        "{% for m in messages %}{{ m['content'] }}{{ '+' if m['role'] == 'system' else '=' }}"
-        "{% endfor %}"
-    )
-    ids = prompt_ids(chat, "chat", Problem("2", ""), system="1", prefill="{problem}+3#")
-    assert chat.decode(ids, skip_special_tokens=True) == "1+2=2+3#"
-    assert ids.count(BOS) == 1
-    assert chat.decode(prompt_ids(chat, "chat", Problem("2", "")), skip_special_tokens=True) == "2="
 
 
 # ---- golds that no response could ever equal

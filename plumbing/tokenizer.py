@@ -1,0 +1,256 @@
+"""Tokenizers: the files in a checkpoint that turn texts into tokens, read with care, written back.
+
+What is read comes from people whom nobody here knows: a file may be a pipe that never ends, hold
+anything in place of JSON, or make the Rust library behind it panic.  Each of these is one line that
+names the file.  What is written is read alike by transformers 4.57 and 5.
+
+Where it stands: below `data.prompt_ids`, which makes prompts, and `policy.Policy`, which saves a
+trained model with the tokenizer that it was trained with.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from plumbing.command import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CONFIG, GENERATION = "tokenizer_config.json", "generation_config.json"
+MOST_BYTES = {  # of each file that a tokenizer may consist of; the largest in use have 35 million
+    "tokenizer.json": 200_000_000, CONFIG: 20_000_000, "special_tokens_map.json": 1_000_000,
+    "added_tokens.json": 20_000_000, "vocab.json": 50_000_000, "merges.txt": 50_000_000,
+    "vocab.txt": 50_000_000, "tokenizer.model": 50_000_000, "chat_template.json": 1_000_000,
+    "chat_template.jinja": 1_000_000,
+}  # fmt: skip
+# only their kind and size are looked at: there may be such a file that nothing reads
+LEFT_TO_LIBRARY = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.json")
+MOST_BYTES_OF_TEMPLATE = 1_000_000  # of each template in the folder of further ones
+FURTHER_TEMPLATES = "additional_chat_templates/*.jinja"
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def load_tokenizer(folder: str | Path) -> "PreTrainedTokenizerBase":
+    """Load the checkpoint's own tokenizer; code in the folder is never run.
+
+    Raises `UserError` where a file is malformed, too large, or not a file.
+    """
+    folder = Path(folder)
+    config = _check_files(folder)
+    if "auto_map" in config:
+        raise UserError(f"{folder / CONFIG}: 'auto_map' names code, which is never run")
+    # transformers takes seconds to import, and is not needed to make problems
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    # tokenizer.json is complete; AutoTokenizer would add the tokens of the model's family to it
+    has_json = (folder / "tokenizer.json").exists()
+    loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
+    remedy = "; download it again, tokenizer.json and tokenizer_config.json above all"
+    with one_line(f"{folder}: its tokenizer cannot be loaded", remedy):
+        tokenizer = loader.from_pretrained(str(folder), trust_remote_code=False)
+        # some mistakes in the files show only when it is used
+        tokenizer.decode([*tokenizer.encode(""), 0], skip_special_tokens=True)
+    return tokenizer
+
+
+def _check_files(folder: Path) -> dict[str, Any]:
+    """Refuse files of a tokenizer that must not be read; return what tokenizer_config.json says."""
+    found = {name: folder / name for name in MOST_BYTES}
+    found |= {str(path.relative_to(folder)): path for path in folder.glob(FURTHER_TEMPLATES)}
+    config: dict[str, Any] = {}
+    for name, path in found.items():
+        most = MOST_BYTES.get(name, MOST_BYTES_OF_TEMPLATE)
+        if not _may_be_read(path, most) or name in LEFT_TO_LIBRARY:
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+            value = json.loads(text) if name.endswith(".json") else {}
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8 ({error})") from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: not a JSON object")
+        if name == CONFIG:
+            config = value
+    return config
+
+
+def _may_be_read(path: Path, most: int) -> bool:
+    """Say whether a file is there; `UserError` where it is none, or has more than `most` bytes."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"{path}: a link to a file that is not there; download it again")
+    if not path.exists():
+        return False
+    about = path.stat()  # of what a link leads to, as a Hugging Face cache is made of links
+    if not stat.S_ISREG(about.st_mode):
+        raise UserError(f"{path}: not a file (a folder, pipe or device is never read)")
+    if about.st_size > most:
+        raise UserError(f"{path}: has {about.st_size:,} bytes; {most:,} are allowed")
+    return True
+
+
+@contextlib.contextmanager
+def one_line(what: str, remedy: str = "") -> Iterator[None]:
+    """Make a `UserError`, `what` before and `remedy` behind, of all that the library raises.
+
+    Its Rust part may panic.  It then prints a report of its own, which is left out here, and raises
+    what is no `Exception`; so does Ctrl-C, which must pass.
+    """
+    try:
+        with _rust_reports_left_out():
+            yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if isinstance(error, ImportError) and error.__context__:
+            error = error.__context__  # after any error, 4.57 asks for a library to explain it
+        reason = " ".join(str(error).strip().split("\n")[0].split())[:300]
+        if isinstance(error, (KeyError, AttributeError, TypeError)):  # a bare name, or less
+            reason = f"{type(error).__name__}: {reason}"
+        raise UserError(f"{what} ({reason}){remedy}") from error
+
+
+@contextlib.contextmanager
+def _rust_reports_left_out() -> Iterator[None]:
+    """Hold back what is written to standard error meanwhile, and show it where nothing failed."""
+    try:
+        shown = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    held = _held_back()
+    os.dup2(held.fileno(), 2)
+    try:
+        yield
+    finally:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(shown, 2)
+        os.close(shown)
+        held.seek(0)
+        reports = held.read()
+        if reports:
+            held.seek(0)
+            held.truncate()
+    if reports:
+        os.write(2, reports)
+
+
+@cache
+def _held_back() -> BinaryIO:
+    """Return the file that standard error goes to meanwhile: one, as every prompt needs it."""
+    return tempfile.TemporaryFile()
+
+
+# --------------------------------------------------------------------------- encoding
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", text: str, plain: bool) -> list[int]:
+    """Return the tokens of a prompt, whose end is open; `UserError` where it has none.
+
+    A `plain` text begins with what the tokenizer puts before texts, unless the text has its BOS
+    already; what it puts behind texts is left out, since a prompt that ends in EOS asks for
+    nothing.  Any other text, such as that of a chat template, is taken as it stands.
+    """
+    bos = tokenizer.bos_token
+    try:
+        with one_line("its library fails"):
+            tokens = tokenizer.encode(text, add_special_tokens=False)
+            if not plain or (bos and text.lstrip().startswith(bos)):
+                return tokens
+            whole = tokenizer.encode(text)
+    except UserError as error:
+        shown = text if len(text) <= 100 else f"{text[:60]} ... {text[-30:]}"
+        why = _not_in_alphabet(tokenizer, text) or error
+        raise UserError(f"the tokenizer cannot encode {shown!r}: {why}") from error
+    starts = (n for n in range(len(whole)) if whole[n : n + len(tokens)] == tokens)
+    before = whole[: next(starts, 0)]
+    return tokens if tokens[: len(before)] == before else before + tokens
+
+
+def _not_in_alphabet(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    """Say which characters of a text a tokenizer of single characters lacks, if it is one."""
+    by_id = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    alphabet = "".join(token for token, _ in by_id if len(token) == 1)
+    characters = dict.fromkeys(text.removeprefix(tokenizer.bos_token or ""))
+    unknown = "".join(c for c in characters if c not in alphabet)[:100]
+    if not unknown or len(by_id) > 200:
+        return ""
+    return f"it knows {alphabet} and not {unknown!r}"
+
+
+# --------------------------------------------------------------------------- writing
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write the tokenizer's files, so that transformers 4.57 and 5 both read this tokenizer."""
+    tokenizer.save_pretrained(folder)
+    if not (folder / "tokenizer.json").exists():
+        return  # a tokenizer in Python keeps its own class, which both versions have
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    # The class of the source would make its own tokenizer of the file: 4.57 puts a BOS before every
+    # text for Llama's.  This one, which 5 calls TokenizersBackend and 4.57 does not know by that
+    # name, takes tokenizer.json as it is, and so as it was taken in training.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    # what 4.57 takes this class to need, and what no model of ours can be given
+    config["model_input_names"] = ["input_ids", "attention_mask"]
+    for key in ("backend", "is_local", "local_files_only"):  # notes of version 5 to itself
+        config.pop(key, None)
+    # 4.57 wants names with the extra tokens and fails on a list, which both know by its older name
+    extra = config.pop("extra_special_tokens", None)
+    named = config.pop("model_specific_special_tokens", None)
+    if isinstance(extra, list):
+        config["additional_special_tokens"] = extra
+    if isinstance(named, dict) or isinstance(extra, dict):
+        config["extra_special_tokens"] = named if isinstance(named, dict) else extra
+    (folder / CONFIG).write_text(
+        json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def generation_settings(folder: Path) -> dict[str, Any]:
+    """Return what a folder's generation_config.json says, without keys that transformers lacks.
+
+    A trained model gets these and not a copy of the file: it may be a link to anything.
+    """
+    from transformers import GenerationConfig
+
+    from plumbing.weights import read_json  # with torch, which takes a second to import
+
+    known = vars(GenerationConfig())
+    path = folder / GENERATION
+    values = read_json(path) if path.exists() else {}
+    return {key: value for key, value in values.items() if key in known}
+
+
+# --------------------------------------------------------------------------- the same files?
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a model folder that its prompts or its weights depend on.
+
+    The keys are the files' names, so that a file that changed can be named.
+    """
+    names = ["config.json", GENERATION, "model.safetensors.index.json", *MOST_BYTES]
+    paths = [folder / name for name in names]
+    paths += [*folder.glob("*.safetensors"), *folder.glob(FURTHER_TEMPLATES)]
+    sums = {}
+    for path in filter(Path.is_file, sorted(paths)):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        sums[path.relative_to(folder).as_posix()] = digest
+    return sums
