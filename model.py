@@ -40,7 +40,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from plumbing.weights import find_folder, read_json, read_settings, read_tensors, write_folder
+from plumbing.settings import read_settings
+from plumbing.weights import find_folder, read_json, read_tensors, write_folder
 
 KeysAndValues = tuple[Tensor, Tensor]  # of one layer, (B, K, S, D) each
 
@@ -49,7 +50,7 @@ KeysAndValues = tuple[Tensor, Tensor]  # of one layer, (B, K, S, D) each
 class ModelConfig:
     """The sizes of a network and the switches that separate the families.
 
-    `plumbing.weights.read_settings` reads them from a checkpoint's `config.json`.
+    `plumbing.settings.read_settings` reads them from a checkpoint's `config.json`.
     """
 
     family: str  # "qwen2", "qwen3" or "llama"
@@ -60,6 +61,7 @@ class ModelConfig:
     n_heads: int  # H, a multiple of K
     n_kv_heads: int  # K
     head_dim: int  # D, even
+    max_positions: int | None  # the longest text it was made for, which nothing here enforces
     norm_eps: float
     rope: dict[str, Any]  # rope_type, rope_theta and, for "linear" and "llama3", their factors
     qkv_bias: bool  # Qwen2: always; Qwen3 and Llama: where config.json says so

@@ -10,20 +10,23 @@ of named tensors holds its weights:
            generation_config.json         may name the tokens that end a response
 
 Nothing in a folder is ever run: pickled weights are not read, and a configuration that names code
-is refused.  So is one that asks for what `model.py` does not compute, and a tensor that is missing,
-unknown or of another shape: each in one line that names the file and the key or tensor.
+is refused.  So is a tensor that is missing, unknown or of another shape, in one line that names the
+file and the tensor.
 
 Where it stands: below `model.py`, whose `load` and `Transformer.save` call it.  It knows names,
-shapes and files; what the network computes stands in `model.py`.
+shapes and files; what `config.json` may say stands in `settings.py`, and what the network computes
+in `model.py`.
 
-Try changing first: add "mistral" to `FAMILIES`.  A Mistral model whose `sliding_window` is null is
-a Llama under another name: with random weights, all logits were those of transformers to the last
-bit.  Where it is a number the logits of long texts would be wrong, so refuse it in
-`_refuse_other_networks`.
+Try changing first: let `read_tensors` skip the tensors that it does not know, as transformers does
+after a warning.  A Llama checkpoint with biases whose `config.json` does not say so then loads
+without them, and answers another text.
 """
 
 import hashlib
 import json
+import math
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,22 +36,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plumbing.command import UserError
+from plumbing import disk
+from plumbing.command import UserError, looked_for_from, one_line, why
+from plumbing.settings import settings_to_write, shown
 
 if TYPE_CHECKING:
     from safetensors import PySafeSlice
     from transformers import PreTrainedTokenizerBase
 
-FAMILIES = ("qwen2", "qwen3", "llama")
-ROPE_FACTORS = {  # what each kind of rotary scaling needs beside `rope_theta`
-    "default": (),
-    "linear": ("factor",),
-    "llama3": (
-        "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings",
-    ),
-}  # fmt: skip
-
-
+LARGEST_JSON = 10_000_000  # bytes; the index of the largest models has 100,000
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -60,171 +56,111 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
 
     Raises `UserError` where there is no such folder and the hub does not give one.
     """
-    folder = Path(folder_or_hub_id)
-    if folder.is_dir():
-        return folder
     name = str(folder_or_hub_id)
-    if name.count("/") != 1 or name.startswith((".", "/")) or name.endswith("/"):
-        raise UserError(f"{name}: no such model folder (nor a hub id of the form owner/name)")
-    from huggingface_hub import snapshot_download  # comes with transformers; needed only here
+    if os.path.isdir(name):  # unlike Path.is_dir it takes any name, even one that is too long
+        return Path(name)
+    place = one_line(name)
+    if os.path.lexists(name):
+        raise UserError(f"{place}: not a folder; give the folder that holds config.json")
+    where = looked_for_from(name)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+        raise UserError(
+            f"{place}: no such model folder{where}, nor a hub id of the form owner/name"
+        )
+    # they come with transformers, and are needed only here
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     wanted = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = one_line(str(error).strip().split("\n")[0])
         raise UserError(
-            f"{name}: no such folder, and not to be had from the Hugging Face hub ({reason}); "
-            "without a network, give the folder of a downloaded copy"
+            f"{place}: no such model folder{where}, and not to be had from the Hugging Face hub "
+            f"({reason}); without a network, give the folder of a downloaded copy"
         ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or raise a `UserError` that names the file."""
+    """Return the JSON object in a file, or raise a `UserError` that names the file.
+
+    What is no regular file could be read for ever, and a very large one fill the memory: both are
+    refused before they are opened.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        size = path.stat().st_size
+        if size > LARGEST_JSON:
+            raise UserError(f"{path}: has {size} bytes, and at most {LARGEST_JSON} are read")
+        text = _regular(path).read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({why(error)})") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object")
     return value
 
 
+def _finite(text: str) -> float:
+    """Return a number of a JSON file; Python alone reads NaN, Infinity and 1e999 from one."""
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return float(text)
+
+
 def write_folder(
     folder: Path, hf_config: Mapping[str, Any], dtype: torch.dtype, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write `config.json` and `model.safetensors`, which transformers loads as they are.
-
-    `hf_config` is written with `dtype` as its type of weights, under the name of transformers 5.
-    """
+    """Write `config.json` and `model.safetensors`, which transformers and vLLM load as they are."""
+    settings = settings_to_write(hf_config, dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    hf = {key: value for key, value in hf_config.items() if key != "torch_dtype"}
-    hf["dtype"] = str(dtype).removeprefix("torch.")
-    (folder / "config.json").write_text(json.dumps(hf, indent=2) + "\n")
+    disk.write_text(folder / "config.json", json.dumps(settings, indent=2, allow_nan=False) + "\n")
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(on_cpu, folder / "model.safetensors", metadata={"format": "pt"})
+    # written aside, for where the name is a link what it points to would be overwritten
+    aside = folder / f"model.safetensors{disk.UNFINISHED}"
+    disk.remove(aside)
+    save_file(on_cpu, aside, metadata={"format": "pt"})
+    # safetensors lets nobody but the owner read it, and another user's server may have to
+    aside.chmod(stat.S_IMODE((folder / "config.json").stat().st_mode))
+    aside.replace(folder / "model.safetensors")
 
 
-# --------------------------------------------------------------------------- config.json
-
-
-def read_settings(hf: dict[str, Any], source: str = "config.json") -> dict[str, Any]:
-    """Return the arguments of `model.ModelConfig` from a `config.json`, each of them checked.
-
-    Configurations of transformers 4 and 5 are read.  Raises a `UserError` that begins with `source`
-    and names the key where a value has no sense or asks for what the network does not compute.
-    """
-
-    def positive(key: str, default: float | None = None, kind: type = int) -> float:
-        """Return `hf[key]`, a number above 0; without a default it must be there."""
-        value = default if hf.get(key) is None else hf[key]
-        kinds = (int, float) if kind is float else int
-        # to Python True is an int, but it is no size
-        if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
-            raise UserError(f"{source}: '{key}' must be a positive {kind.__name__}, not {value!r}")
-        return value
-
-    def switch(key: str) -> bool:
-        """Return `hf[key]`, which is off where it is missing."""
-        value = False if hf.get(key) is None else hf[key]
-        if not isinstance(value, bool):
-            raise UserError(f"{source}: '{key}' must be true or false, not {value!r}")
-        return value
-
-    _refuse_other_networks(hf, source)
-    family = hf["model_type"]
-    hidden_size, n_heads = positive("hidden_size"), positive("num_attention_heads")
-    attention_bias = switch("attention_bias")
-    settings = {
-        "family": family,
-        "vocab_size": positive("vocab_size"),
-        "hidden_size": hidden_size,
-        "mlp_size": positive("intermediate_size"),
-        "n_layers": positive("num_hidden_layers"),
-        "n_heads": n_heads,
-        "n_kv_heads": positive("num_key_value_heads", n_heads),
-        "head_dim": positive("head_dim", 128 if family == "qwen3" else hidden_size // n_heads),
-        "norm_eps": positive("rms_norm_eps", 1e-6, float),
-        "rope": _read_rope(hf, source),
-        "qkv_bias": family == "qwen2" or attention_bias,
-        "out_bias": family != "qwen2" and attention_bias,
-        "mlp_bias": family == "llama" and switch("mlp_bias"),
-        "qk_norm": family == "qwen3",
-        "tied": switch("tie_word_embeddings"),
-    }
-    if n_heads % settings["n_kv_heads"] or settings["head_dim"] % 2:
-        raise UserError(
-            f"{source}: {n_heads} heads do not divide over {settings['n_kv_heads']} key/value "
-            f"heads, or head size {settings['head_dim']} is odd"
-        )
-    return settings
-
-
-def _refuse_other_networks(hf: dict[str, Any], source: str) -> None:
-    """Raise a `UserError` where `config.json` describes a network that `model.py` is not."""
-    if "auto_map" in hf:
-        raise UserError(f"{source}: 'auto_map' names code, which is never run")
-    family = hf.get("model_type")
-    if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise UserError(f"{source}: model_type {family!r} is not supported ({known} are)")
-    if hf.get("hidden_act", "silu") not in ("silu", "swish"):  # two names of one function
-        raise UserError(f"{source}: hidden_act {hf['hidden_act']!r} is not supported")
-    if _slides(hf, family):
-        raise UserError(f"{source}: sliding-window attention is not supported")
-
-
-def _slides(hf: dict[str, Any], family: str) -> bool:
-    """Whether any layer sees a window of the tokens only, as transformers would decide it."""
-    if hf.get("layer_types"):
-        return "sliding_attention" in hf["layer_types"]
-    first = hf.get("max_window_layers", 28)  # the layers from this one on have a window
-    window = family != "llama" and hf.get("use_sliding_window") and hf.get("sliding_window", 4096)
-    layers = hf.get("num_hidden_layers")
-    return bool(window) and not (
-        isinstance(first, int) and isinstance(layers, int) and first >= layers
-    )
-
-
-def _read_rope(hf: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return `rope_type`, `rope_theta` and the factors that the type needs."""
-    # transformers 5 writes one dict, `rope_parameters`; 4 wrote `rope_theta` and `rope_scaling`
-    scaling = hf.get("rope_scaling")
-    if hf.get("rope_parameters") and scaling and scaling != hf["rope_parameters"]:
-        raise UserError(
-            f"{source}: 'rope_parameters' and 'rope_scaling' say different things; keep the one "
-            "that the model was trained with"
-        )
-    rope = dict(hf.get("rope_parameters") or hf.get("rope_scaling") or {})
-    rope.setdefault("rope_theta", hf.get("rope_theta") or 10000.0)
-    rope["rope_type"] = rope.get("rope_type") or rope.get("type") or "default"
-    if rope["rope_type"] not in ROPE_FACTORS:
-        raise UserError(f"{source}: rope_type {rope['rope_type']!r} is not supported")
-    partial = (each.get("partial_rotary_factor") for each in (hf, rope))
-    if any(factor not in (None, 1, 1.0) for factor in partial):
-        raise UserError(f"{source}: partial_rotary_factor is not supported")
-    for key in ("rope_theta", *ROPE_FACTORS[rope["rope_type"]]):
-        if not isinstance(rope.get(key), (int, float)) or rope[key] <= 0:
-            raise UserError(f"{source}: rope '{key}' must be a positive number")
-    return rope
+# --------------------------------------------------------------------------- stop tokens
 
 
 def stop_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Return the token ids that end a response, as the checkpoint itself says.
 
-    The first of three to name any decides: the generation config, `config.json`, the tokenizer.
-    Raises `UserError` where none does.
+    They are those of the generation config (of `config.json` where it names none) and the end of
+    text of the tokenizer, if the model knows it.  A chat ends with one of them and a text with the
+    other, and vLLM too stops at both.  Raises `UserError` where there is none.
     """
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).exists():
-            ids = read_json(folder / name).get("eos_token_id")
-            ids = [ids] if isinstance(ids, int) else ids
-            if isinstance(ids, list) and ids and all(isinstance(i, int) for i in ids):
-                return ids
-    if tokenizer.eos_token_id is None:
+    ids = _eos_of(folder / "generation_config.json") or _eos_of(folder / "config.json")
+    own = tokenizer.eos_token_id
+    vocab_size = read_json(folder / "config.json").get("vocab_size")
+    if own is not None and own not in ids and (not isinstance(vocab_size, int) or own < vocab_size):
+        ids = [*ids, own]
+    if not ids:
         raise UserError(f"{folder}: names no stop token; set rollout.stop_ids")
-    return [tokenizer.eos_token_id]
+    return ids
+
+
+def _eos_of(path: Path) -> list[int]:
+    """Return the ids that a file gives as `eos_token_id`, none where the file is not there."""
+    if not os.path.lexists(path):
+        return []
+    said = read_json(path).get("eos_token_id")
+    ids = said if isinstance(said, list) else [] if said is None else [said]
+    if any(not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < 2**63 for i in ids):
+        raise UserError(
+            f"{path}: 'eos_token_id' must be the number of a token, or a list of such numbers, "
+            f"not {shown(said)}"
+        )
+    return list(dict.fromkeys(ids))
 
 
 # --------------------------------------------------------------------------- the weights
@@ -239,9 +175,10 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Return the tensors of a folder's safetensors files, by name, on the device and in `dtype`.
 
-    Every name of `shapes` must be there with its shape, and no other name may be, but for two that
-    some checkpoints have besides: the rotary table, and a head that is `tied` to the embedding, of
-    which one stands for both.  Anything else raises a `UserError` that names file and tensor.
+    Every name of `shapes` must be there once with its shape, and no other name may be, but for two
+    that some checkpoints have besides: the rotary table, and a head that is `tied` to the
+    embedding, of which one stands for both.  Anything else raises a `UserError` that names file and
+    tensor.
     """
     tensors: dict[str, Tensor] = {}
     known = {**shapes, HEAD: shapes[EMBEDDING]} if tied else shapes
@@ -249,15 +186,14 @@ def read_tensors(
         try:
             with safe_open(path, framework="pt") as file:
                 for saved in file.keys():  # noqa: SIM118 (safe_open is no dict)
-                    if saved.endswith("rotary_emb.inv_freq"):
+                    if ".rotary_emb." in saved:
                         continue
                     # a network that was saved without its head has no "model." in its names
                     name = f"model.{saved}" if f"model.{saved}" in known else saved
+                    if name in tensors:
+                        raise UserError(f"{path}: {name} is there a second time")
                     _check_tensor(path, name, file.get_slice(saved), known)
-                    tensor = file.get_tensor(saved)
-                    if not tensor.isfinite().all():
-                        raise UserError(f"{path}: {name} holds values that are not finite")
-                    tensors[name] = tensor.to(device=device, dtype=dtype)
+                    tensors[name] = _moved(file.get_tensor(saved), f"{path}: {name}", device, dtype)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: not a whole safetensors file ({error})") from error
     if tied:
@@ -278,7 +214,7 @@ def _check_tensor(
 ) -> None:
     """Raise a `UserError` unless a slice of a file is a weight of the model, unquantised."""
     if name not in shapes:
-        raise UserError(f"{path}: unexpected tensor {name}")
+        raise UserError(f"{path}: unexpected tensor {one_line(name)}")
     shape, wanted = tensor.get_shape(), list(shapes[name])
     if shape != wanted:
         raise UserError(f"{path}: {name} has shape {shape}, not {wanted}")
@@ -287,26 +223,52 @@ def _check_tensor(
         raise UserError(f"{path}: {name} is quantised ({kind}); give the unquantised checkpoint")
 
 
+def _moved(tensor: Tensor, name: str, device: str | torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on the device and in `dtype`, in which all its values must be finite."""
+    try:
+        tensor = tensor.to(device=device, dtype=dtype)
+        finite = bool(tensor.isfinite().all())
+    except RuntimeError as error:  # torch's word for memory that cannot be had
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{name} cannot be moved to {device} ({reason})") from error
+    if not finite:
+        raise UserError(f"{name} holds values that are not finite")
+    return tensor
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """Return the single file or, without one, the files that the index of shards names.
 
     Where both are there the index is a leftover: transformers too reads the single file.
     """
+    if os.path.lexists(folder / "adapter_config.json"):
+        raise UserError(f"{folder}: holds an adapter; give the model that it was merged into")
+    single = folder / "model.safetensors"
+    if os.path.lexists(single):
+        return [_regular(single)]
     index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
-    if not index.exists():
+    if not os.path.lexists(index):
         raise UserError(f"{folder}: no model.safetensors (pickled weights are not read)")
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index}: no 'weight_map'")
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise UserError(f"{index}: {name!r} is not the name of a safetensors file beside it")
-        if not (folder / name).exists():
+        plain = Path(name).name == name and name.isprintable() and len(name) < 256
+        if not plain or not name.endswith(".safetensors"):
+            raise UserError(
+                f"{index}: {shown(name)} is not the name of a safetensors file beside it"
+            )
+        if not os.path.lexists(folder / name):
             raise UserError(f"{folder / name}: missing, though the index names it")
-    return [folder / name for name in names]
+    return [_regular(folder / name) for name in names]
+
+
+def _regular(path: Path) -> Path:
+    """Return the path of a regular file or a link to one; reading anything else may never end."""
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: not a regular file, and nothing else is read")
+    return path
 
 
 # --------------------------------------------------------------------------- the same model?
@@ -317,7 +279,8 @@ def digest(folder: Path) -> str:
 
     A model that was trained further has other checksums; a copy of the folder has the same.
     """
-    return sums(folder, sorted(path.name for path in folder.glob("*.safetensors")))
+    files = (path for path in folder.glob("*.safetensors") if path.is_file())
+    return sums(folder, sorted(path.name for path in files))
 
 
 def sums(folder: Path, names: Iterable[str]) -> str:
