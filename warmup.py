@@ -20,6 +20,7 @@ and 20.0%.  Nobody ever carried, and what is never sampled is never rewarded.
 """
 
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,10 @@ from tqdm import tqdm
 
 from data import ALPHABET, MOST_DRAWS, TASKS, is_heldout
 from model import Transformer
+from plumbing import disk
 from plumbing.command import Parser, UserError, command, whole_number
 from plumbing.config import read_config
+from plumbing.tokenizer import save_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -162,6 +165,22 @@ def next_command(task: str, out: Path) -> str:
     return f"python train.py --config {config} {' '.join(sets)} --out runs/{out.name}"
 
 
+def check_place(out: Path, force: bool) -> None:
+    """Raise `UserError` where the new model cannot be put; nothing is left behind."""
+    if os.path.lexists(out) and not force:
+        raise UserError(f"{out} exists; name another folder with --out, or give --force")
+    if os.path.lexists(out) and not (out / "config.json").is_file():
+        raise UserError(f"{out}: is no folder of a model, so --force does not replace it")
+    aside = out.with_name(out.name + disk.UNFINISHED)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        disk.remove(aside)
+        aside.mkdir()
+        aside.rmdir()
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made ({error.strerror}); name another") from error
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(prog="warmup.py", description=__doc__.split("\n")[0])
@@ -173,26 +192,25 @@ def main(argv: list[str] | None = None) -> None:
     add("--batch-size", type=count, default=64, help="problems per step [64]")
     add("--lr", type=float, default=3e-3, help="the highest learning rate [0.003]")
     add("--seed", type=whole_number(0), default=0, help="the seed of weights and problems [0]")
-    add("--force", action="store_true", help="write over a folder that exists")
+    add("--force", action="store_true", help="replace a model that is there")
     args = parser.parse_args(argv)
-    out = args.out
-    if out.exists() and not args.force:
-        raise UserError(f"{out} exists; name another folder with --out, or give --force")
     if not 0 < args.lr < math.inf:
         raise UserError(f"--lr: must be above 0 and finite, not {args.lr}")
     # what is wrong with a new task or the folder ends the command here, before minutes of training
-    following = next_command(args.task, out)
+    following = next_command(args.task, args.out)
     training_batch(np.random.default_rng(args.seed), 256, args.task)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); name another") from error
+    out, tokenizer = Path(os.path.abspath(args.out)), build_tokenizer()
+    check_place(out, args.force)
     torch.set_num_threads(1)  # a second thread costs a model of this size more than it brings
     model = train_base(args.steps, args.batch_size, args.lr, args.seed, args.task)
-    model.save(out)
-    build_tokenizer().save_pretrained(out)
+
+    def write(folder: Path) -> None:
+        model.save(folder)
+        save_tokenizer(tokenizer, folder)
+
+    disk.replace_folder(out, write)
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{out}: {parameters:,} parameters")
+    print(f"{args.out}: {parameters:,} parameters")
     print(f"next: {following}")
 
 
