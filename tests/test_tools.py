@@ -14,6 +14,7 @@ sys.path.append(str(ROOT / "tools"))
 import bench
 import bench_memory
 import hack_verifier
+import inject_faults
 import kill_loop
 import parity
 import plot_bench
@@ -168,3 +169,41 @@ def test_the_red_team_shows_what_a_verifier_pays_for_nothing(tmp_path, capsys, m
 def test_digits_are_found_with_and_without_grouping(text):
     assert hack_verifier.holds({"gold": "199351", "text": text})
     assert not hack_verifier.holds({"gold": "199352", "text": text})
+
+
+# ---- tools/inject_faults.py
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory):
+    """The tool, a folder with the run that was left alone, and the calls of that run."""
+    folder = tmp_path_factory.mktemp("faults")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr("report.draw", lambda out: out / "curve.png")
+        yield inject_faults, folder, inject_faults.calls_of(folder / "alone")
+
+
+def test_every_call_that_changes_the_folder_is_seen(faults):
+    _, folder, calls = faults
+    assert calls[0] == "make folder" and calls.count("rename") >= 5
+    written = [path for path in (folder / "alone").rglob("*") if path.is_file()]
+    assert calls.count("open") >= len(written) and calls.count("write") >= len(written) - 1
+    assert calls.count("force to disk") > len(written)
+
+
+@pytest.mark.parametrize("fault", ["half written", "ENOSPC"])
+def test_a_call_that_went_wrong_is_made_good(faults, fault):
+    tool, folder, calls = faults
+    last = len(calls) - calls[::-1].index("write")
+    call, end, said = tool.case(folder, last, fault)
+    assert (call, end) == ("write", "the same bits"), said
+
+
+def test_a_run_that_blocks_the_next_is_found(faults, monkeypatch):
+    tool, folder, calls = faults
+    monkeypatch.setattr(
+        "plumbing.setup.is_free", lambda out: {p.name for p in out.iterdir()} == {"lock"}
+    )
+    call, end, _ = tool.case(folder, calls.index("rename") + 1, "killed")
+    assert (call, end) == ("rename", "stuck")
