@@ -23,6 +23,7 @@ stays at 20.0%: this model's likeliest answer forgets the carry, and a sampled o
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -35,11 +36,14 @@ from tqdm import tqdm
 
 from data import TASKS, Problem
 from plumbing.command import Parser, UserError, command
-from plumbing.config import Config, build, stream_seed
-from plumbing.setup import read_problems
-from plumbing.weights import digest
+from plumbing.config import Config, build, stream_seed, with_date
+from plumbing.device import generator
+from plumbing.evaluation import open_record, read_head
+from plumbing.setup import read_problems, warn_of_long_texts
+from plumbing.tokenizer import fingerprint
 from policy import Policy
 
+LARGEST = 1_000_000  # of --k, --n and --batch
 BENCHMARKS = {
     "math500": "math500.jsonl", "aime24": "aime24.jsonl", "aime25": "aime25.jsonl",
     "amc23": "amc23.jsonl", "minerva": "minerva.jsonl", "olympiadbench": "olympiadbench.jsonl",
@@ -77,6 +81,15 @@ def scores(records: list[dict]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
+def question(policy: Policy, problem: Problem) -> dict:
+    """Return what a problem's line begins with; another prompt would have another hash."""
+    tokens = json.dumps(policy.prompt(problem))
+    return {
+        "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
+        "prompt": hashlib.sha256(tokens.encode()).hexdigest()[:16],
+    }  # fmt: skip
+
+
 def evaluate(
     policy: Policy, problems: list[Problem], k: int, seed: int, batch: int
 ) -> Iterator[dict]:
@@ -86,11 +99,11 @@ def evaluate(
     batch changes a sample.
     """
     for problem, text in policy.greedy(problems, batch):
-        stream = torch.Generator(policy.device)
+        stream = generator(policy.device)
         stream.manual_seed(stream_seed(seed, problem.text))
         sampled = policy.attempt(problem, k, stream) if k else None
         yield {
-            "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
+            **question(policy, problem),
             "greedy": text, "greedy_right": bool(policy.verdicts(problem, [text])[0]),
             "responses": sampled.texts if sampled else [],
             "right": [bool(solved) for solved in sampled.solved] if sampled else [],
@@ -111,29 +124,7 @@ def problems_named(data: str, benchmarks: str, n: int, seed: int) -> list[Proble
     return read_problems(data, n, seed, heldout=True)
 
 
-def read_done(out: Path, settings: dict, problems: list[Problem]) -> list[dict]:
-    """Return the records that an interrupted evaluation with the same settings left behind."""
-    if not out.exists():
-        return []
-    *whole, unfinished = out.read_bytes().split(b"\n")
-    try:
-        head, *records = [json.loads(line) for line in whole] or [settings]
-        answered = [(r["problem"], r["answer"]) for r in records]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{out}: not the record of an evaluation ({error})") from error
-    if head != settings:
-        raise UserError(
-            f"{out}: holds an evaluation with other settings; name another file with --out"
-        )
-    known = [(p.text, p.answer) for p in problems]
-    if answered != known[: len(records)]:
-        raise UserError(
-            f"{out}: holds an evaluation of other problems; name another file with --out"
-        )
-    if unfinished:  # the process ended while it wrote this line
-        with out.open("rb+") as file:
-            file.truncate(sum(len(line) + 1 for line in whole))
-    return records
+# ------------------------------------------------------------------------------------ the command
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -163,20 +154,24 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def settings_of(args: argparse.Namespace) -> tuple[Config, dict]:
-    """Return the configuration of the policy, and what makes one evaluation differ from another."""
-    if min(args.k, args.n) < 0 or args.batch < 1:
-        raise UserError("need --k >= 0, --n >= 0 and --batch >= 1")
+def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:
+    """Return the configuration of the policy, and what makes one evaluation differ from another.
+
+    A chat template that prints the day gets that of `head`, where an evaluation goes on.
+    """
+    if min(args.k, args.n) < 0 or args.batch < 1 or max(args.k, args.n, args.batch) > LARGEST:
+        raise UserError(f"need --k >= 0, --n >= 0 and --batch >= 1, each at most {LARGEST:,}")
     limit = args.max_new_tokens or (40 if args.data in TASKS else 1024)
-    cfg = build(Config, {
+    chosen = build(Config, {
         "model": args.model, "device": args.device, "threads": args.threads, "seed": args.seed,
         "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
         "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
     })  # fmt: skip
+    cfg = with_date(chosen, {"data": head})
     return cfg, {
         "data": args.data, "k": args.k, "temperature": args.temperature,
         "top_p": args.top_p, "max_new_tokens": limit, "template": args.template,
-        "system": args.system, "prefill": args.prefill, "seed": args.seed,
+        "system": args.system, "prefill": args.prefill, "date": cfg.data.date, "seed": args.seed,
     }  # fmt: skip
 
 
@@ -191,30 +186,26 @@ def default_out(args: argparse.Namespace) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate a checkpoint, or go on where an interrupted evaluation ended."""
     args = read_arguments(argv)
-    cfg, settings = settings_of(args)
+    out = args.out or default_out(args)
+    cfg, settings = settings_of(args, read_head(out))
     torch.set_num_threads(cfg.threads)
     problems = problems_named(args.data, args.benchmarks, args.n, args.seed)
     policy = Policy(cfg)
-    settings = {"model": args.model, "weights": digest(policy.folder), **settings}
-    out = args.out or default_out(args)
-    records = read_done(out, settings, problems)
-    for problem in problems:
-        policy.prompt(problem)  # a problem that cannot be encoded is refused here
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as file:
-        if not records and not file.tell():
-            file.write(json.dumps(settings) + "\n")
-        rest = evaluate(policy, problems[len(records) :], args.k, args.seed, args.batch)
-        bar = tqdm(rest, total=len(problems), initial=len(records), desc="evaluating")
-        for record in bar:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            records.append(record)
-            right = sum(r["greedy_right"] for r in records) / len(records)
+    settings = {"model": args.model, "files": fingerprint(policy.folder), **settings}
+    prompts = [policy.prompt(problem) for problem in problems]  # what cannot be encoded is refused
+    warn_of_long_texts(policy.model, prompts, settings["max_new_tokens"])
+    questions = [question(policy, problem) for problem in problems]
+    with open_record(out, settings, questions) as record:
+        rest = problems[len(record.lines) :]
+        answered = evaluate(policy, rest, args.k, args.seed, args.batch)
+        bar = tqdm(answered, total=len(problems), initial=len(record.lines), desc="evaluating")
+        for line in bar:
+            record.write(line)
+            right = sum(r["greedy_right"] for r in record.lines) / len(record.lines)
             bar.set_postfix_str(f"greedy {right:.1%}", refresh=False)
-    for name, (mean, low, high) in scores(records).items():
+    for name, (mean, low, high) in scores(record.lines).items():
         print(f"{name:10} {mean:6.1%}   95% interval {low:.1%} to {high:.1%}")
-    print(f"{len(records)} problems; the responses are in {out}")
+    print(f"{len(problems)} problems; the responses are in {out}")
 
 
 if __name__ == "__main__":

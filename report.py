@@ -9,18 +9,21 @@ Where it stands: after the last step.  `train.py` calls `show` at the end of a r
 Try changing first: `WINDOW`.  At 3 the lower panel shows bursts of visits, at 40 only the trend.
 """
 
-import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from plumbing.command import Parser, UserError, command
-from plumbing.figure import COLOURS, pyplot
+from plumbing import jsonl
+from plumbing.command import Parser, UserError, command, why
+from plumbing.figure import COLOURS, label, pyplot, save
 from plumbing.record import read_steps
 
 WINDOW = 15  # groups to either side
+KINDS = 12  # areas of the picture at most
 
 
 def show(run: str | Path) -> None:
@@ -29,13 +32,15 @@ def show(run: str | Path) -> None:
     summary = read_summary(run)
     try:
         print("\n".join(summary_lines(summary)))
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{run}: not the folder of a finished run ({error!r})") from error
+    print(f"trained model      {run / 'model'}")
     try:
-        print(f"figure             {draw(run)}")
+        pyplot()
     except UserError as error:
         print(f"figure             none: {error}, then python report.py {run}")
-    print(f"trained model      {run / 'model'}")
+    else:
+        print(f"figure             {draw(run)}")
 
 
 def summary_lines(s: dict) -> list[str]:
@@ -66,16 +71,15 @@ def shortened(text: str, most: int = 160) -> str:
 def read_summary(run: Path) -> dict:
     """Return a finished run's `summary.json`; `UserError` where there is none."""
     try:
-        return json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        return jsonl.parse(jsonl.read_bytes(run / "summary.json"))
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"{run}: not the folder of a finished run ({why})") from error
+        reason = why(error) if isinstance(error, OSError) else error
+        raise UserError(f"{run}: not the folder of a finished run ({reason})") from error
 
 
 def draw(run: Path) -> Path:
     """Draw `curve.png` into a run's folder and return its path; `UserError` without matplotlib."""
-    steps, before = read_steps(run), read_summary(run)["accuracy_before"]
-    plt = pyplot()
+    plt, steps, before = pyplot(), read_steps(run), read_summary(run)["accuracy_before"]
     rollouts = [step["rollouts"] for step in steps]
     accuracy = [(0, before)]
     accuracy += [(step["rollouts"], step["accuracy"]) for step in steps if "accuracy" in step]
@@ -86,19 +90,27 @@ def draw(run: Path) -> Path:
     after = accuracy[-1][1]
     above.set_title(f"{before:.1%} before, {after:.1%} after {rollouts[-1]:,} rollouts", loc="left")
 
-    kinds = [[str(kind) for kind in step["kind"]] for step in steps]
-    names = sorted({name for step in kinds for name in step})
+    kinds, names = few_kinds([step["kind"] for step in steps])
     shown = shares(kinds, names)
     from_zero = np.concatenate([shown[:, :1], shown], axis=1)  # (names, 1 + steps)
-    labels = [name or "(no kind given)" for name in names]
+    labels = [label(name or "(no kind given)") for name in names]
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
     below.stackplot([0, *rollouts], from_zero, labels=labels, colors=colours)
     below.set(xlabel="training rollouts", ylim=(0, 1))
     below.set_ylabel(f"kind of problem chosen\n(share of {2 * WINDOW + 1} groups around)")
     below.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
-    figure.savefig(run / "curve.png", dpi=150)
-    plt.close(figure)
-    return run / "curve.png"
+    return save(figure, run / "curve.png", dpi=150)
+
+
+def few_kinds(kinds: list[list[str]]) -> tuple[list[list[str]], list[str]]:
+    """Return the kinds of every step and their names, the rarest together once they are many."""
+    names = [name for name, _ in Counter(chain(*kinds)).most_common()]
+    if len(names) > KINDS:
+        kept = set(names[: KINDS - 1])
+        rest = f"{len(names) - len(kept)} other kinds"
+        kinds = [[name if name in kept else rest for name in step] for step in kinds]
+        names = [*kept, rest]
+    return kinds, sorted(names)
 
 
 def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:

@@ -155,4 +155,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from plumbing.command import command  # what is above needs nothing of it
+
+    sys.exit(command(main)())

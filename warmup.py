@@ -167,6 +167,7 @@ def next_command(task: str, out: Path) -> str:
 
 def check_place(out: Path, force: bool) -> None:
     """Raise `UserError` where the new model cannot be put; nothing is left behind."""
+    disk.refuse_name(out)
     if os.path.lexists(out) and not force:
         raise UserError(f"{out} exists; name another folder with --out, or give --force")
     if os.path.lexists(out) and not (out / "config.json").is_file():

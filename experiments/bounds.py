@@ -52,7 +52,7 @@ from bound import (
 )
 from plumbing.command import Parser, UserError, command, whole_number
 from plumbing.config import selectors
-from plumbing.figure import COLOURS, pyplot
+from plumbing.figure import COLOURS, pyplot, save
 from plumbing.record import read_steps
 
 DELTAS = (0.05, 0.01)
@@ -266,8 +266,7 @@ def draw(path: Path, runs: int, rows: list[dict]) -> Path:
         axis.legend(frameon=False, fontsize=8)
     axes[1, 1].set(ylim=(10, 5000), yticks=(10, 20, 50, 100, 200, 500, 1000))
     axes[1, 1].minorticks_off()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path, dpi=150)
     return path
 
 

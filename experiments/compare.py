@@ -169,12 +169,17 @@ def run(task: str, arm: str, rate: float, seed: int, more: dict) -> dict:
 
 def run_missing(jobs: list[tuple], more: dict, out: Path, processes: int) -> None:
     """Make the runs that are not yet in the file; `UserError` if it holds runs of other keys."""
-    before = read(out)
-    if any(record.get("set", {}) != more for record in before):
-        raise UserError(f"{out}: holds runs with other keys set; name another file with --out")
-    done = {tuple(record[name] for name in ("task", "arm", "rate", "seed")) for record in before}
-    missing = [(*job, more) for job in dict.fromkeys(jobs) if job not in done]
-    for record in make_runs(run, missing, out, processes):
+
+    def known(records: list[dict]) -> set[tuple]:
+        if any("N" in record for record in records):
+            raise UserError(f"{out}: not made by compare.py; name another file with --out")
+        if any(record.get("set", {}) != more for record in records):
+            raise UserError(f"{out}: holds runs with other keys set; name another file with --out")
+        return {
+            tuple(record[name] for name in ("task", "arm", "rate", "seed")) for record in records
+        }
+
+    for record in make_runs(partial(run, more=more), jobs, out, processes, known):
         tqdm.write(f"{record['arm']} {record['rate']:g}: {record['curve'][-1][ACCURACY]:.1%}")
 
 

@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,13 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def known_runs(task: str, out: Path, records: list[dict]) -> set[tuple]:
+    """Return which jobs a file holds; `UserError` where it is not this command's."""
+    if not all("N" in record for record in records):
+        raise UserError(f"{out}: not made by few_instances.py; name another file with --out")
+    return {(task, record["N"], record["seed"]) for record in records}
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the runs that are missing, and print the table."""
@@ -139,14 +147,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if max(args.sizes) > MOST:
         raise UserError(f"--sizes {max(args.sizes)}: at most {MOST} problems")
     out = args.out or results(f"few-{args.task}.jsonl")
+    if not args.tables:
+        jobs = [(args.task, n, seed) for seed in SEEDS for n in args.sizes]
+        os.chdir(ROOT)  # the configurations name models from here
+        known = partial(known_runs, args.task, out)
+        for _ in make_runs(run, jobs, out, args.processes, known):
+            pass
     records = read(out)
-    if not all("N" in r for r in records):
-        raise UserError(f"{out}: not made by few_instances.py; name another file with --out")
-    done = {(r["N"], r["seed"]) for r in records}
-    sizes = [] if args.tables else dict.fromkeys(args.sizes)
-    jobs = [(args.task, n, seed) for seed in SEEDS for n in sizes if (n, seed) not in done]
-    os.chdir(ROOT)  # the configurations name models from here
-    records += make_runs(run, jobs, out, args.processes)
+    known_runs(args.task, out, records)
     if not records:
         raise UserError(f"{out}: no finished runs; leave out --tables to make them")
     print(table(records))

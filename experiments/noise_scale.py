@@ -178,8 +178,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--beside", type=Path, metavar="FOLDER",
         help="measure nothing; print predictions beside the results in this folder")  # fmt: skip
     args = parser.parse_args(argv)
-    args.models = [str(Path(m).resolve()) if Path(m).exists() else m for m in args.models]
-    args.beside = args.beside and args.beside.resolve()
+    args.models = [str(Path(m).absolute()) if Path(m).exists() else m for m in args.models]
+    args.beside = args.beside and args.beside.absolute()
     return args
 
 

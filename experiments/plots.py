@@ -34,7 +34,7 @@ from runs import (
 )
 
 from plumbing.command import Parser, UserError, command
-from plumbing.figure import pyplot
+from plumbing.figure import label, pyplot, save
 
 COLOURS = {
     "dopr": "#0072b2", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
@@ -64,16 +64,14 @@ def draw_comparison(plt, records: list[dict], file: Path, folder: Path) -> list[
         row[0].set_title(title, loc="left")
         row[0].legend(fontsize=8, frameon=False, loc="lower right")
     overview = folder / f"{file.stem}.png"
-    figure.savefig(overview, dpi=120)
-    plt.close(figure)
+    save(figure, overview, dpi=120)
 
     shown = [arm for arm in arms if arm in CHOOSERS] or arms
     figure, axes = plt.subplots(len(shown), 1, figsize=(9, 1.5 * len(shown) + 0.5), sharex=True,
                                 layout="constrained", squeeze=False)  # fmt: skip
     choices(axes[:, 0], records, shown, task)
     chosen = folder / f"choices-{file.stem.removeprefix('compare-')}.png"
-    figure.savefig(chosen, dpi=120)
-    return [overview, chosen]
+    return [overview, save(figure, chosen, dpi=120)]
 
 
 def curves(ax, records: list[dict], rates: dict[str, float], task: str) -> None:
@@ -131,7 +129,7 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
             cmap="Blues", interpolation="nearest",
             extent=(0, length * every, len(kinds) - 0.5, -0.5),
         )  # fmt: skip
-        ax.set_yticks(range(len(kinds)), kinds)
+        ax.set_yticks(range(len(kinds)), [label(kind) for kind in kinds])
         ax.set_title(arm, loc="left", fontsize=9)
         ax.set_facecolor("lightgrey")
     longest = max(len(r["picked"]) for arm in arms for r in of_table(records, arm, EQUAL_RATE))
@@ -168,8 +166,7 @@ def draw_few(plt, records: list[dict], file: Path, folder: Path) -> list[Path]:
         ax.set_xticks(sizes, [str(n) for n in sizes])
         ax.set_xlabel("learnable problems in the pool")
         ax.grid(alpha=0.3)
-    figure.savefig(folder / f"{file.stem}.png", dpi=120)
-    return [folder / f"{file.stem}.png"]
+    return [save(figure, folder / f"{file.stem}.png", dpi=120)]
 
 
 @command

@@ -16,13 +16,16 @@ A record is what is kept of one run, one line of JSON in a file of `results/`.  
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ from project import ROOT
 from tqdm import tqdm
 
 import train
+from plumbing import jsonl
 from plumbing.command import UserError
 from plumbing.record import read_steps
 
@@ -95,12 +99,21 @@ def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
         return read_steps(out), json.loads((out / "summary.json").read_text())
 
 
-def make_runs(run: Callable, jobs: list[tuple], out: Path, processes: int) -> Iterator[dict]:
-    """Make all runs; yield the record `run(*job)` of each as it ends, once it is in the file."""
-    for record in in_processes(run, jobs, processes):
-        with out.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        yield record
+def make_runs(
+    run: Callable, jobs: Iterable[tuple], out: Path, processes: int, known: Callable
+) -> Iterator[dict]:
+    """Make the runs that are not yet in a file; yield the record of each, once it is in the file.
+
+    `run(*job)` makes one, and `known(records)` says which jobs the file holds already, or raises
+    `UserError` where it must not be written.  No other process can write the file meanwhile.
+    """
+    with jsonl.extending(out, "another process is making these runs; name another --out") as file:
+        done = known(read(out, leave_unfinished=True))
+        jsonl.mend_end(out, file)
+        missing = [job for job in dict.fromkeys(jobs) if job not in done]
+        for record in in_processes(run, missing, processes):
+            jsonl.add(file, record)
+            yield record
 
 
 def in_processes(function: Callable, jobs: list[tuple], processes: int) -> Iterator:
@@ -112,17 +125,33 @@ def in_processes(function: Callable, jobs: list[tuple], processes: int) -> Itera
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
-    workers = ProcessPoolExecutor(processes, get_context("spawn"))
+    workers = ProcessPoolExecutor(processes, get_context("spawn"), end_with_parent)
     try:
         running = [workers.submit(function, *job) for job in jobs]
         for finished in tqdm(as_completed(running), total=len(jobs), desc="runs", disable=not jobs):
             yield finished.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "the process of a run was ended from outside, perhaps because there was not enough "
+            "memory; the same command goes on, with fewer --processes if need be",
+            code=1,
+        ) from error
     except BaseException:  # whatever ends this process: no worker is left behind, training on
         for worker in active_children():
             worker.kill()
         raise
     finally:
         workers.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Let a worker end when its parent has, even by SIGKILL; by itself it would train on."""
+
+    def wait():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 # ------------------------------------------------------------------------------ reading the runs
@@ -133,23 +162,63 @@ def results(name: str) -> Path:
     return ROOT / "experiments" / "results" / name
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path, *, leave_unfinished: bool = False) -> list[dict]:
     """Return the records in a file, none where there is no file; `UserError` names a bad line."""
-    try:
-        lines = path.read_text().splitlines() if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    records = []
-    for at, line in enumerate(lines, start=1):
+    if not os.path.lexists(path):
+        return []
+    records = jsonl.read(path, "the record of a run", leave_unfinished=leave_unfinished)
+    lines: dict[tuple, int] = {}  # where each run stands
+    for at, record in enumerate(records, start=1):
         try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise UserError(f"{path}:{at}: not the record of a run; remove the line") from error
-        if not isinstance(records[-1], dict) or not {"seed", "curve"} <= set(records[-1]):
+            check = check_few if "N" in record else check_comparison
+            run = check(record)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise UserError(
-                f"{path}:{at}: not the record of a run of compare.py or few_instances.py"
+                f"{path}:{at}: not the record of a run of compare.py or few_instances.py "
+                f"({error!r})"
+            ) from error
+        if run in lines:
+            raise UserError(
+                f"{path}: the lines {lines[run]} and {at} hold the same run, {run}; remove one"
             )
+        lines[run] = at
+    if len({len(run) for run in lines}) > 1:
+        raise UserError(
+            f"{path}: holds runs of compare.py and of few_instances.py; keep them apart"
+        )
     return records
+
+
+def check_comparison(record: dict) -> tuple:
+    """Return which run of `compare.py` this is; an error where the record holds something else."""
+    run = tuple(record[name] for name in ("task", "arm", "rate", "seed"))
+    if run[0] not in TASKS or run[1] not in ARMS or not 0 < float(run[2]) < np.inf:
+        raise ValueError("an unknown task, arm or learning rate")
+    check_numbers(record["curve"], 4)
+    check_numbers([[run[3], record["informative"], record["groups"] - 1]], 3)
+    for counts in record["picked"]:
+        check_numbers([[len(kind) for kind in counts]], len(counts))
+        check_numbers([counts.values()], len(counts))
+    return run
+
+
+def check_few(record: dict) -> tuple:
+    """Return which run of `few_instances.py` this is; an error where it holds something else."""
+    run = record["N"], record["seed"]
+    check_numbers(record["curve"], 2)
+    bound = 0 if record["bound"] is None else record["bound"]
+    numbers = [record["N"] - 1, record["seed"], record["informative"], record["groups"] - 1]
+    check_numbers([[*numbers, record["before"], bound]], 6)
+    return run
+
+
+def check_numbers(rows: list[list[float]], width: int) -> None:
+    """Raise an error unless there are rows, and each holds so many numbers >= 0 and finite."""
+    if not rows:
+        raise ValueError("an empty list")
+    for row in rows:
+        if len(row) != width or not all(0 <= float(number) < np.inf for number in row):
+            raise ValueError("a list of other lengths or values")
 
 
 def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:

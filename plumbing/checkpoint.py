@@ -17,7 +17,7 @@ Try changing first: in `Run.restore`, leave out the line that restores `candidat
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from torch import Tensor
 
 from plumbing import disk
 from plumbing.command import UserError
-from plumbing.weights import sums
 
 LATEST, PREVIOUS, SET_ASIDE = "checkpoint", "previous", "checkpoint.set-aside"
 FILES = ("tensors.safetensors", "state.json")
@@ -44,6 +43,11 @@ def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
         (folder / SUMS).write_text(sums(folder, FILES), encoding="utf-8")
 
     disk.replace_folder(run / LATEST, write, keep=run / PREVIOUS)
+
+
+def sums(folder: Path, names: Iterable[str]) -> str:
+    """Return the SHA-256 of each named file as the program `sha256sum` prints it, one per line."""
+    return "".join(f"{disk.sha256(folder / name)}  {name}\n" for name in names)
 
 
 def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
@@ -91,11 +95,13 @@ def one_line_for(run: Path) -> Iterator[None]:
 def check_structure(found: object, fresh: object, place: str = "state") -> None:
     """Raise ValueError where a value is of another kind than that of a run which has just begun.
 
-    A dictionary needs all keys of the fresh one; one that is empty there may hold anything.
+    A dictionary needs the keys of the fresh one; one that is empty there may hold anything.
     """
     if isinstance(fresh, dict):
         if not isinstance(found, dict):
             raise ValueError(f"{place} is no object")
+        if fresh and found.keys() != fresh.keys():
+            raise ValueError(f"{place} holds {list(found)}")
         for name, value in fresh.items():
             check_structure(found[name], value, f"{place}.{name}")
     elif isinstance(fresh, (int, float)) and not isinstance(found, (int, float)):

@@ -8,6 +8,7 @@ Where it stands: below whatever writes (checkpoints, the record, the trained mod
 `system.py`, which knows how the operating systems differ.
 """
 
+import hashlib
 import os
 import shutil
 import sys
@@ -59,6 +60,20 @@ def replace_folder(folder: Path, write: Callable[[Path], None], keep: Path | Non
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(f"{folder}: cannot be written ({error})") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as a hexadecimal number."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_name(path: Path) -> None:
+    """Raise `UserError` where a path is not UTF-8, which the library of the weights cannot write."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: its name is not UTF-8; name another with --out") from error
 
 
 def remove(path: Path) -> None:

@@ -1,8 +1,19 @@
-"""Drawing: matplotlib where it is installed, colours that colour-blind readers tell apart."""
+"""Drawing: matplotlib where it is installed, colours that colour-blind readers tell apart.
 
+Where it stands: below `report.py` and the plots of experiments and tools.
+"""
+
+import io
+import warnings
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from plumbing import disk
 from plumbing.command import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 
@@ -17,3 +28,27 @@ def pyplot() -> ModuleType:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def label(text: str, most: int = 24) -> str:
+    """Return any text as a label that matplotlib shows as it stands, and in one line.
+
+    Between two dollars matplotlib reads formulas, and labels that begin with "_" it leaves out.
+    """
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    text = "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def save(figure: "Figure", path: Path, dpi: int) -> Path:
+    """Write a figure as PNG into the place of an older one, close it, and return its path."""
+    drawn = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that its font lacks: they become boxes
+        figure.savefig(drawn, dpi=dpi)
+    pyplot().close(figure)
+    aside = path.with_name(path.name + disk.UNFINISHED)
+    disk.remove(aside)
+    aside.write_bytes(drawn.getvalue())
+    aside.replace(path)  # a link of that name is replaced too, and not written through
+    return path

@@ -34,16 +34,48 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from plumbing.command import UserError
 from rollout import Group
 
+REMEDY = "start several processes with torchrun, or unset WORLD_SIZE to run one"
+
 
 def start() -> None:
     """Meet the other processes if torchrun started any; of these only the first prints."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if dist.is_initialized() or not several_processes():
         return
     if local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(local_rank())
-    dist.init_process_group()  # gloo for tensors in CPU memory, NCCL for those on GPUs
+    try:
+        dist.init_process_group()  # gloo for tensors in CPU memory, NCCL for those on GPUs
+    except (dist.DistError, ValueError) as error:
+        place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise UserError(f"the other processes cannot be met at {place} ({error})") from error
     if rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+
+
+def several_processes() -> bool:
+    """Whether there are other processes; `UserError` names a variable that does not say which.
+
+    Some clusters set WORLD_SIZE for every job, and nothing else that several processes need.
+    """
+    if "WORLD_SIZE" not in os.environ or (W := _variable("WORLD_SIZE", 1, 2**20)) == 1:
+        return False
+    _variable("RANK", 0, W - 1)
+    _variable("MASTER_PORT", 1, 65535)
+    if not os.environ.get("MASTER_ADDR"):
+        raise UserError(f"MASTER_ADDR: is not set; {REMEDY}")
+    return True
+
+
+def _variable(name: str, least: int, most: int) -> int:
+    """Return the whole number that an environment variable of torchrun's holds."""
+    text = os.environ.get(name)
+    if text is None:
+        raise UserError(f"{name}: is not set, though WORLD_SIZE is; {REMEDY}")
+    if not (text.isdecimal() and len(text) < 8 and least <= int(text) <= most):
+        raise UserError(
+            f"{name}: must be a whole number from {least} to {most}, not {text!r}; {REMEDY}"
+        )
+    return int(text)
 
 
 def end() -> None:
@@ -64,7 +96,7 @@ def rank() -> int:
 
 def local_rank() -> int:
     """Return which process of this machine this is, and so which of its GPUs it uses."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _variable("LOCAL_RANK", 0, 2**20) if "LOCAL_RANK" in os.environ else 0
 
 
 def gather(value: object) -> list:

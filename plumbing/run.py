@@ -170,7 +170,7 @@ class Run:
             fresh = self.plain_state()
             evaluated = {"accuracy": 0.0, "accuracy_by_kind": {}}  # before the first step, always
             fresh["counts"]["record"] |= {"before": evaluated, "last": evaluated}
-            checkpoint.check_structure(values, fresh)
+            checkpoint.check_structure({name: values[name] for name in fresh}, fresh)
             lengths = self.record.lengths_to_restore(values["files"])
             restore_model(self.model, self.optimizer, tensors)
             restore_generator(self.rollout_stream, tensors["rollout_stream"])

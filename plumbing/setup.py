@@ -115,6 +115,7 @@ def plan_steps(cfg: Config, n_problems: int) -> int:
 
 def check_folder(cfg: Config, out: Path, resume: str | None) -> None:
     """Refuse a folder that holds something else, or a run that began with other values."""
+    disk.refuse_name(out)
     if not resume:
         if parallel.rank() == 0 and out.exists() and not is_free(out):
             raise UserError(

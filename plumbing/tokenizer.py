@@ -9,7 +9,6 @@ trained model with the tokenizer that it was trained with.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import stat

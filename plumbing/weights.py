@@ -22,12 +22,11 @@ after a warning.  A Llama checkpoint with biases whose `config.json` does not sa
 without them, and answers another text.
 """
 
-import hashlib
 import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,24 +268,3 @@ def _regular(path: Path) -> Path:
     if not os.path.isfile(path):
         raise UserError(f"{path}: not a regular file, and nothing else is read")
     return path
-
-
-# --------------------------------------------------------------------------- the same model?
-
-
-def digest(folder: Path) -> str:
-    """Return the checksums of a folder's weights, so that another model is told from this one.
-
-    A model that was trained further has other checksums; a copy of the folder has the same.
-    """
-    files = (path for path in folder.glob("*.safetensors") if path.is_file())
-    return sums(folder, sorted(path.name for path in files))
-
-
-def sums(folder: Path, names: Iterable[str]) -> str:
-    """Return the SHA-256 of each named file as the program `sha256sum` prints it, one per line."""
-    lines = []
-    for name in names:
-        with (folder / name).open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
-    return "".join(lines)

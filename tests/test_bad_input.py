@@ -6,6 +6,8 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -117,6 +119,38 @@ def test_a_bad_configuration(tmp_path, capsys, text, message):
 )
 def test_bad_arguments(tmp_path, capsys, arguments, message):
     assert message in refused(capsys, tmp_path / "run", arguments)
+
+
+SIZES = [
+    "rollout.max_new_tokens=1000000000000", "rollout.group_size=1000000000",
+    f"rollout.group_size={10**400}", f"rollout.max_new_tokens={10**30}", f"steps={10**400}",
+    f"selector.candidates={10**400}", f"data.pool_size={10**400}", f"eval_every={10**30}",
+    f"update.updates_per_group={10**400}", "threads=1000000", f"seed={2**70}",
+    "rollout.temperature=1e-300", "rollout.temperature=NaN", "update.lr=Infinity",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", SIZES, ids=lambda setting: setting[:40])
+def test_what_cannot_be_had_is_refused_before_anything_is_built(setting):
+    """A run that ends for want of memory would leave a folder in the way of the next one."""
+    with pytest.raises(UserError, match=setting.split("=")[0]) as caught:
+        read_config("small.json", [setting])
+    assert len(str(caught.value)) < 600
+
+
+def test_one_variable_of_torchruns_alone_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    assert "RANK: is not set" in refused(capsys, tmp_path / "run", ["--config", "small.json"])
+
+
+def test_a_reader_that_goes_away_ends_a_run_that_can_go_on(tmp_path):
+    """`train.py | head -1`: no traceback, and the exit code of a program ended by SIGPIPE."""
+    line = f"set -o pipefail; {sys.executable} train.py --config small.json --set steps=2 "
+    line += f"--set data.heldout_size=4 --out {tmp_path / 'run'} | head -1"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert ended.stdout.startswith("loading base") and ended.stdout.count("\n") == 1
+    assert ended.stderr == "" and ended.returncode == 128 + 13
 
 
 # ---- random mutations of small.json

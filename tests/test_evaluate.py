@@ -1,14 +1,19 @@
 """evaluate.py: the estimators against brute force, going on after an interruption, and errors."""
 
+import datetime
 import itertools
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from safetensors.torch import load_file, save_file
 
 import evaluate
 from evaluate import interval, main, pass_at_k, scores
+from plumbing import disk
 
 
 @pytest.fixture(autouse=True)
@@ -129,23 +134,218 @@ def test_a_record_of_something_else_is_not_touched(tmp_path, capsys):
     assert "not the record of an evaluation" in capsys.readouterr().err
 
 
-def test_a_model_that_was_trained_further_is_another(tmp_path, capsys, monkeypatch):
+def test_other_settings_are_named_with_both_values(tmp_path, capsys):
     out = tmp_path / "e.jsonl"
     assert main(arguments(out)) == 0
-    monkeypatch.setattr(evaluate, "digest", lambda folder: "of other weights")
-    assert main(arguments(out)) == 2
-    assert "with other settings" in capsys.readouterr().err
-
-
-def test_the_digest_is_that_of_the_weights(tmp_path):
-    digests = []
-    for content in (b"a", b"b", b"a"):
-        (tmp_path / "model.safetensors").write_bytes(content)
-        digests.append(evaluate.digest(tmp_path))
-    assert digests[0] == digests[2] != digests[1]
+    assert main(arguments(out, "--k", "2", "--temperature", "0.5", "--prefill", "1+")) == 2
+    error = capsys.readouterr().err
+    assert "(k 3, not 2; temperature 1.0, not 0.5; prefill '', not '1+')" in error
 
 
 def test_benchmarks_have_names(tmp_path):
     (tmp_path / "gsm8k_test.jsonl").write_text('{"question": "q", "answer": "so\\n#### 5"}\n')
     problems = evaluate.problems_named("gsm8k", str(tmp_path), n=0, seed=0)
     assert [p.answer for p in problems] == ["5"]
+
+
+# ---- the record, and who writes it
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of base/ that may be changed, with a chat template and a generation config."""
+    folder = shutil.copytree(ROOT / "base", tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{{ messages[0]['content'] }}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
+    return folder
+
+
+CHANGES = {  # a file, what stands in it, what stands there later
+    "tokenizer_config.json": ("[0]", "[-1]"),
+    "generation_config.json": ("2", "0"),
+    "config.json": ('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'),
+    "tokenizer.json": ('"version": "1.0"', '"version":  "1.0"'),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_model_that_changed_is_another_and_the_file_is_named(tmp_path, capsys, folder, name):
+    """One file of the same size at a time; every other one is as it was."""
+    words = arguments(tmp_path / "e.jsonl", "--model", str(folder), "--template", "chat")
+    assert main(words) == 0
+    content, (old, new) = (tmp_path / "e.jsonl").read_bytes(), CHANGES[name]
+    text = (folder / name).read_text()
+    assert text.count(old) >= 1
+    (folder / name).write_text(text.replace(old, new, 1))
+    assert main(words) == 2
+    assert f"with other settings (changed since: {name});" in capsys.readouterr().err
+    assert (tmp_path / "e.jsonl").read_bytes() == content
+
+
+def test_a_model_that_was_trained_further_is_another(tmp_path, capsys, folder):
+    words = arguments(tmp_path / "e.jsonl", "--model", str(folder))
+    assert main(words) == 0
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] += 1
+    save_file(weights, folder / "model.safetensors")
+    assert main(words) == 2
+    assert "(changed since: model.safetensors)" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_goes_on_keeps_its_day(tmp_path, capsys, folder, monkeypatch):
+    """A template that prints today's date: after midnight the prompts are still the same."""
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{{ strftime_now('%d') }}+{{ messages[0]['content'] }}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    words = arguments(tmp_path / "e.jsonl", "--model", str(folder), "--template", "chat")
+    assert main(words) == 0
+    whole = (tmp_path / "e.jsonl").read_text()
+    head, *lines = whole.splitlines(keepends=True)
+    day = json.loads(head)["date"]
+    monkeypatch.setattr("plumbing.config.datetime", FakeDatetime)
+    (tmp_path / "e.jsonl").write_text("".join([head, *lines[:3]]))
+    assert main(words) == 0 and (tmp_path / "e.jsonl").read_text() == whole
+    assert main([*words[:-4], *words[-4:], "--out", str(tmp_path / "new.jsonl")]) == 0
+    new = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
+    assert new[0]["date"] == "2001-02-03" != day
+    assert new[1]["prompt"] != json.loads(lines[0])["prompt"]
+
+
+class FakeDatetime:
+    class date(datetime.date):
+        @classmethod
+        def today(cls):
+            return datetime.date(2001, 2, 3)
+
+
+def test_a_second_evaluation_on_one_record_is_refused(tmp_path, capsys):
+    """And what the first has written stays as it is."""
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out)) == 0
+    content = out.read_bytes()
+    for held, words in ((content, []), (content[:-700], []), (b"", []), (content, ["--k", "2"])):
+        out.write_bytes(held)
+        with disk.appending(out):
+            capsys.readouterr()
+            assert main(arguments(out, *words)) == 2
+        error = capsys.readouterr().err
+        assert "another evaluation is writing it" in error and error.count("\n") == 1
+        assert out.read_bytes() == held
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50, 400])
+def test_a_record_without_its_last_line_break_loses_nothing(tmp_path, capsys, cut):
+    """The last line is whole without its line break, or not; no line is lost or there twice."""
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out)) == 0
+    content = out.read_bytes()
+    out.write_bytes(content[:-cut])
+    assert main(arguments(out)) == 0
+    assert out.read_bytes() == content
+    assert ("cut off its last line" in capsys.readouterr().err) == (cut > 1)
+
+
+def damaged(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
+    """Damaged contents of a record, and what is said of each."""
+    record = json.loads(lines[2])
+    whole = b"".join(lines)
+
+    def with_line(**changes) -> bytes:
+        return b"".join(
+            [*lines[:2], json.dumps({**record, **changes}).encode() + b"\n", *lines[3:]]
+        )
+
+    return {
+        "poetry": (b"a rose is", ":1: not the record"),
+        "a list": (b"[]\n", ":1: not the record"),
+        "deep": (b"[" * 100_000 + b"\n", ":1: not the record"),
+        "a number of 5000 digits": (whole + b"1" * 5000, ":8: not the record"),
+        "other bytes": (whole[:-9] + b"\xff" + whole[-9:], ":7: not the record"),
+        "no head": (b"".join(lines[1:]), ":1: not the record"),
+        "twice": (b"".join([*lines[:3], *lines[2:]]), ":4: holds an evaluation of other problems"),
+        "one too many": (whole + lines[-1], ":8: holds an evaluation of other problems"),
+        "no verdicts": (with_line(right=None), ":3: not the record"),
+        "numbers for verdicts": (with_line(right=[1, 0, 10**400]), ":3: not the record"),
+        "too few verdicts": (with_line(right=[True]), ":3: not the record"),
+        "no greedy verdict": (with_line(greedy_right="yes"), ":3: not the record"),
+        "another prompt": (with_line(prompt="0"), ":3: holds an evaluation of other problems"),
+    }
+
+
+def test_a_damaged_record_is_one_line_and_stays_as_it_is(tmp_path, capsys):
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out)) == 0
+    for name, (content, message) in damaged(out.read_bytes().splitlines(keepends=True)).items():
+        out.write_bytes(content)
+        capsys.readouterr()
+        assert main(arguments(out)) == 2, name
+        error = capsys.readouterr().err
+        assert f"{out}{message}" in error and error.count("\n") == 1, (name, error)
+        assert out.read_bytes() == content
+
+
+def test_a_record_is_never_a_link_a_pipe_or_a_folder(tmp_path, capsys):
+    (tmp_path / "kept").write_text("")
+    (tmp_path / "link").symlink_to("kept")
+    (tmp_path / "nowhere").symlink_to("none")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "fifo")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for name in ("link", "nowhere", "loop", "fifo", ".", "kept/e.jsonl"):
+        capsys.readouterr()
+        assert main(arguments(tmp_path / name)) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "kept").read_bytes() == b""
+
+
+def test_ctrl_c_leaves_a_record_that_goes_on(tmp_path, capsys, monkeypatch):
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "e.jsonl"
+    assert main(arguments(whole)) == 0
+    verdicts, calls = evaluate.Policy.verdicts, iter(range(99))
+
+    def interrupted(self, problem, texts):
+        if next(calls) == 6:
+            raise KeyboardInterrupt
+        return verdicts(self, problem, texts)
+
+    monkeypatch.setattr(evaluate.Policy, "verdicts", interrupted)
+    capsys.readouterr()
+    assert main(arguments(out)) == 130
+    assert capsys.readouterr().err.endswith("\ninterrupted; the same command goes on\n")
+    assert 1 < out.read_bytes().count(b"\n") < 7
+    monkeypatch.setattr(evaluate.Policy, "verdicts", verdicts)
+    assert main(arguments(out)) == 0 and out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--k", "1000000000"], ["--k", "1e9"], ["--k", str(10**400)], ["--batch", "0"],
+        ["--batch", str(10**12)], ["--n", str(10**30)], ["--threads", "0"], ["--threads", "99999"],
+        ["--seed", "-1"], ["--seed", str(2**70)], ["--temperature", "1e-300"],
+        ["--temperature", "nan"], ["--temperature", "inf"], ["--top_p", "nan"],
+        ["--max_new_tokens", "-1"], ["--max_new_tokens", str(10**12)],
+        ["--max_new_tokens", str(10**30)], ["--model", "a\0b"],
+        ["--model", "\udcff"], ["--data", "a\0b"], ["--data", "a" * 5000], ["--out", "a\0b"],
+        ["--out", "a" * 5000],
+    ],
+    ids=lambda words: f"{words[0]} {words[1][:12]!a}",
+)  # fmt: skip
+def test_what_cannot_be_had_is_one_line_and_leaves_nothing(tmp_path, capsys, words):
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out, *words)) in (1, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: ") for line in lines].count(True) == 1
+    assert lines[-1].startswith("error: ") and list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_overflow_are_one_line_and_leave_nothing(tmp_path, capsys, folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: w * 1e18 for name, w in weights.items()}, folder / "model.safetensors")
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out, "--model", str(folder))) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: the model's logits are not finite") and not out.exists()

@@ -206,16 +206,23 @@ def test_the_base_model_adds_when_it_is_asked():
 
 
 def test_the_figures_of_a_comparison_and_of_few_problems(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+    """Also where a kind of problem reads like a formula that there is not."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    strange = [{r"$\notacommand$": 4, "_hidden": 4}]
     found = [record(arm, seed=seed) for arm in runs.MAIN for seed in (0, 1, 100)]
-    few = {"N": 2, "seed": 0, "before": 0.2, "curve": [[7, 0.5]], "bound": None}
-    for name, records in (("compare-mine", found), ("few-mine", [few, {**few, "bound": 3.7}])):
+    found += [record(seed=2, picked=strange)]
+    few = {
+        "N": 2, "seed": 0, "before": 0.2, "curve": [[7, 0.5]], "bound": None, "informative": 7,
+        "groups": 10,
+    }  # fmt: skip
+    both = [few, {**few, "seed": 1, "bound": 3.7}]
+    for name, records in (("compare-mine", found), ("few-mine", both)):
         file = tmp_path / f"{name}.jsonl"
         file.write_text("".join(json.dumps(r) + "\n" for r in records))
         assert plots.main([str(file), "--out", str(tmp_path / "docs")]) == 0
     drawn = {path.name for path in (tmp_path / "docs").iterdir()}
     assert drawn == {"compare-mine.png", "choices-mine.png", "few-mine.png"}
-    assert len(capsys.readouterr().out.split()) == 3
+    assert len(capsys.readouterr().out.split()) == 3 and not plt.get_fignums()
 
 
 # ---- the end of a grid

@@ -1,11 +1,13 @@
 """report.py and the one reader of a run's record: what is read, what is drawn, what is refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 import report
+from plumbing import figure
 from plumbing.command import UserError
 from plumbing.record import read_steps
 
@@ -53,6 +55,7 @@ def test_what_was_paid_and_what_warned_is_shown(tmp_path, capsys):
         {"steps": None}, {"seconds": {}}, {"group_size": 0}, {"accuracy_before": "0.2"},
         {"examples": [1]}, {"examples": {"paid": {}}}, {"warnings": None}, {"rollouts": "x"},
         {"accuracy_by_kind_after": {"other": 0.5}}, {"accuracy_by_kind_after": {"carry": None}},
+        {"accuracy_before": 10**400}, {"seconds": 3}, {"warnings": 3},
     ],
 )  # fmt: skip
 def test_a_damaged_summary_is_one_line(tmp_path, capsys, damage):
@@ -71,20 +74,115 @@ def test_the_shares_around_each_step():
     assert shown[0, 40] == pytest.approx(n / (n + 2 * (n + 1)))
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{", "[]", "3", '{"step": 1}', json.dumps({**STEP, "chosen": 3}),
-        json.dumps({**STEP, "solved": []}), json.dumps({**STEP, "rewards": [[]]}),
-        json.dumps({**STEP, "solved": [5]}), json.dumps({**STEP, "solved": [[0.5, 1]]}),
-        json.dumps({**STEP, "kind": ["a", "b"]}), json.dumps({**STEP, "rollouts": "x"}),
-    ],
-)  # fmt: skip
+WRONG = [
+    "{", "[]", "3", "", "[" * 100_000, "1" * 5000, '{"step": 1}', "\x00\x00",
+    *(json.dumps({**STEP, **changes}) for changes in (
+        {"chosen": 3}, {"chosen": []}, {"solved": []}, {"rewards": [[]]}, {"rewards": [["x", 1]]},
+        {"rewards": [[float("nan"), 1]]}, {"rewards": [[10**400, 1]]}, {"rewards": None},
+        {"solved": [5]}, {"solved": [[0.5, 1]]}, {"solved": [[None, 1]]}, {"kind": ["a", "b"]},
+        {"kind": [None]}, {"kind": [{"a": 1}]}, {"kind": "c"}, {"rollouts": "x"}, {"rollouts": 0},
+        {"rollouts": 10**400}, {"rollouts": 2.5}, {"rollouts": True}, {"step": None}, {"step": -1},
+        {"accuracy": None}, {"accuracy": "0.5"}, {"accuracy": float("nan")}, {"accuracy": 10**400},
+        {"accuracy": 1.5}, {"accuracy": True},
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRONG, ids=lambda line: line[-40:])
 def test_a_malformed_line_names_file_and_line(tmp_path, line):
     file = write_run(tmp_path / "run", [STEP]) / "metrics.jsonl"
     file.write_text(file.read_text() + line + "\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a line of a training run"):
         read_steps(tmp_path / "run")
+
+
+def test_a_run_that_is_still_writing_says_so(tmp_path):
+    file = write_run(tmp_path / "run", [STEP, STEP]) / "metrics.jsonl"
+    file.write_text(file.read_text()[:-9])
+    with pytest.raises(
+        UserError, match=r"metrics\.jsonl:2: .*its writer is at work, or was killed"
+    ):
+        read_steps(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "[" * 100_000, '{"a": ' + "1" * 5000 + "}"]
+)
+def test_a_summary_that_is_none_is_one_line(tmp_path, capsys, content):
+    run = write_run(tmp_path / "a", [STEP])
+    (run / "summary.json").write_text(content)
+    assert report.main([str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "not the folder of a finished run" in said
+
+
+def test_a_file_that_would_be_waited_for_is_refused(tmp_path, capsys):
+    for name in ("summary.json", "metrics.jsonl"):
+        run = write_run(tmp_path / name, [STEP])
+        (run / name).unlink()
+        os.mkfifo(run / name)
+        assert report.main([str(run)]) == 2
+        assert "it is no file" in capsys.readouterr().err
+
+
+# ---- the figure
+
+KINDS = [
+    r"$\frac{1}$", r"$\notacommand$", "$", "$$", r"a\$b$", "_hidden", "", "two\nlines", "\x1b[31m",
+    "日本語", "العربية", "\u202e", "\ud800", "a" * 10_000, "{problem}", "%s", "🎉",
+]  # fmt: skip
+
+
+def test_any_kind_has_a_label_that_shows_it(tmp_path, capfd, recwarn):
+    """None is read as a formula, left out, or warned of; and the picture is drawn."""
+    pytest.importorskip("matplotlib")
+    for at in range(0, len(KINDS), 6):
+        steps = [
+            {**STEP, "kind": [kind], "rollouts": n} for n, kind in enumerate(KINDS[at : at + 6], 1)
+        ]
+        run = write_run(tmp_path / str(at), steps)
+        assert report.main([str(run)]) == 0
+        assert (run / "curve.png").stat().st_size > 10_000
+    assert capfd.readouterr().err == "" and not list(recwarn)
+
+
+def test_a_label_shows_the_text_as_it_stands():
+    plt = figure.pyplot()
+    axes = plt.figure().subplots()
+    for kind in KINDS[:6]:
+        axes.plot([1], label=figure.label(kind))
+    shown = [text._preprocess_math(text.get_text())[0] for text in axes.legend().get_texts()]
+    assert [text.strip() for text in shown] == KINDS[:6]
+    plt.close()
+    assert figure.label("a" * 99) == "a" * 21 + "..." and figure.label("a\nb\ud800") == "a?b?"
+
+
+def test_many_kinds_are_drawn_as_few(tmp_path):
+    kinds = [[f"kind {n}"] for n in range(300)] + [["often"]] * 5
+    few, names = report.few_kinds(kinds)
+    assert len(names) == report.KINDS and "often" in names and few[-1] == ["often"]
+    assert few.count(["290 other kinds"]) == 290  # eleven have areas of their own
+    assert report.few_kinds([["b"], ["a"]]) == ([["b"], ["a"]], ["a", "b"])
+
+
+def test_the_figure_takes_the_place_of_a_link_and_is_not_written_through_it(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    run = write_run(tmp_path / "run", [STEP])
+    for name in ("curve.png", "curve.png.unfinished"):
+        (tmp_path / "kept").write_text("kept")
+        (run / name).symlink_to(tmp_path / "kept")
+        assert report.main([str(run)]) == 0
+        assert (tmp_path / "kept").read_text() == "kept"
+        assert {path.name for path in run.iterdir()} == {
+            "curve.png",
+            "metrics.jsonl",
+            "summary.json",
+        }
+        assert not (run / "curve.png").is_symlink()
+    (run / "curve.png").unlink()
+    (run / "curve.png").mkdir()
+    assert report.main([str(run)]) == 2
+    assert "curve.png" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """A run's folder: nobody else's is overwritten, none is left that blocks, no link is followed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -376,6 +377,31 @@ def test_tensors_of_another_shape_are_not_stretched_to_fit(run, capsys, name, ch
     assert start(run, "steps=3", resume=["--resume"]) == 2
     assert "holds no checkpoint of this run" in one_line(capsys)
     assert contents(run) == before
+
+
+def test_the_sums_are_what_sha256sum_prints(run):
+    for line in (run / "checkpoint" / "SHA256SUMS").read_text().splitlines():
+        number, name = line.split("  ")
+        assert number == hashlib.sha256((run / "checkpoint" / name).read_bytes()).hexdigest()
+    assert name == checkpoint.FILES[-1]
+
+
+@pytest.mark.parametrize("change", ["another", "one more"])
+def test_a_clock_that_no_run_has_is_one_line(run, capsys, change):
+    def rename(state):
+        seconds = state["counts"]["costs"]["seconds"]
+        seconds["sleep"] = seconds.pop("update") if change == "another" else 0.0
+
+    rewrite(run, rename)
+    assert start(run, "steps=3", resume=["--resume"]) == 2
+    assert "holds no checkpoint of this run" in one_line(capsys)
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_the_run(tmp_path, capsys):
+    out = tmp_path / os.fsdecode(b"run\xff")
+    assert start(out) == 2
+    assert "its name is not UTF-8" in one_line(capsys)
+    assert not out.exists()
 
 
 # ---- signals

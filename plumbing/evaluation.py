@@ -1,0 +1,94 @@
+"""The record of an evaluation: written line by line, and gone on with after an interruption.
+
+Where it stands: below `evaluate.py`.  The first line holds the settings, and each other line one
+problem with its responses.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from plumbing import jsonl
+from plumbing.command import UserError
+
+WHAT = "the record of an evaluation"
+
+
+class EvaluationRecord:
+    """A record that this process holds; `lines` are those of the problems so far."""
+
+    def __init__(self, file: BinaryIO, settings: dict, lines: list[dict]) -> None:
+        self.file, self.settings, self.lines = file, settings, lines
+
+    def write(self, line: dict) -> None:
+        """Add a problem's line, and the settings before the first."""
+        empty = not os.fstat(self.file.fileno()).st_size
+        jsonl.add(self.file, *([self.settings, line] if empty else [line]))
+        self.lines.append(line)
+
+
+def read_head(out: Path) -> dict:
+    """Return the settings in the first line of a record; none where there is no record yet."""
+    if not os.path.lexists(out):
+        return {}
+    return next(iter(jsonl.read(out, WHAT, leave_unfinished=True)), {})
+
+
+@contextmanager
+def open_record(out: Path, settings: dict, questions: list[dict]) -> Iterator[EvaluationRecord]:
+    """Hold a record for this process alone, with what an interruption left in it.
+
+    `questions` say of each problem what its line begins with.  A record in which nothing was
+    written is removed again.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    held = "another evaluation is writing it; name another file with --out"
+    try:
+        with jsonl.extending(out, held) as file:
+            lines = read_done(out, settings, questions)
+            jsonl.mend_end(out, file)
+            yield EvaluationRecord(file, settings, lines)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on") from None
+
+
+def read_done(out: Path, settings: dict, questions: list[dict]) -> list[dict]:
+    """Return the records that an interrupted evaluation with the same settings left behind."""
+    head, *records = jsonl.read(out, WHAT, leave_unfinished=True) or [settings]
+    if not {"model", "k"} <= set(head):
+        raise UserError(f"{out}:1: not {WHAT}; name another file with --out")
+    if changed := differences(head, settings):
+        raise UserError(
+            f"{out}: holds an evaluation with other settings ({'; '.join(changed)}); give them "
+            "again, or name another file with --out"
+        )
+    for number, record in enumerate(records, start=2):
+        asked = questions[number - 2] if number - 2 < len(questions) else {}
+        if not asked or {name: record.get(name) for name in asked} != asked:
+            raise UserError(
+                f"{out}:{number}: holds an evaluation of other problems or prompts; name another "
+                "file with --out"
+            )
+        right, greedy = record.get("right"), record.get("greedy_right")
+        if (
+            not isinstance(right, list)
+            or len(right) != settings["k"]
+            or not all(isinstance(verdict, bool) for verdict in [greedy, *right])
+        ):
+            raise UserError(f"{out}:{number}: not {WHAT}: it lacks verdicts; remove the line")
+    return records
+
+
+def differences(head: dict, settings: dict) -> list[str]:
+    """Return what is not the same in a record's first line, with both values or the file's name."""
+    found = []
+    for name in [name for name in {**head, **settings} if head.get(name) != settings.get(name)]:
+        theirs, ours = head.get(name), settings.get(name)
+        if name == "files" and isinstance(theirs, dict):
+            changed = [each for each in {**theirs, **ours} if theirs.get(each) != ours.get(each)]
+            found.append(f"changed since: {', '.join(changed)}")
+        else:
+            found.append(f"{name} {theirs!r}, not {ours!r}")
+    return found
