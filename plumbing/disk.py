@@ -69,7 +69,7 @@ def sha256(path: Path) -> str:
 
 
 def refuse_name(path: Path) -> None:
-    """Raise `UserError` where a path is not UTF-8, which the library of the weights cannot write."""
+    """Raise `UserError` for a path that is not UTF-8, where safetensors cannot write."""
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError as error:

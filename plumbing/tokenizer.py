@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from plumbing import disk
 from plumbing.command import UserError
 
 if TYPE_CHECKING:
@@ -247,9 +248,5 @@ def fingerprint(folder: Path) -> dict[str, str]:
     names = ["config.json", GENERATION, "model.safetensors.index.json", *MOST_BYTES]
     paths = [folder / name for name in names]
     paths += [*folder.glob("*.safetensors"), *folder.glob(FURTHER_TEMPLATES)]
-    sums = {}
-    for path in filter(Path.is_file, sorted(paths)):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        sums[path.relative_to(folder).as_posix()] = digest
-    return sums
+    found = filter(Path.is_file, sorted(paths))
+    return {path.relative_to(folder).as_posix(): disk.sha256(path) for path in found}
