@@ -36,7 +36,7 @@ import report
 from data import Problem
 from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
 from plumbing import checkpoint, disk, parallel, setup
-from plumbing.command import Parser, UserError, command
+from plumbing.command import Parser, UserError, command, why
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
@@ -170,18 +170,20 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
                 disk.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
                 report.show(out)
     except KeyboardInterrupt as error:  # a second signal, or one before `Run.open` minds them
+        begun = (out / "config.json").exists()
+        how = "add --resume to go on from the last checkpoint" if begun else "no run has begun"
         raise UserError(
-            f"left at once, after step {run.step}; add --resume to go on from the last checkpoint",
+            f"left at once, after step {run.step}; {how}",
             code=128 + (run.stop.asked or signal.SIGINT),
         ) from error
     except FloatingPointError as error:
         raise UserError(
             f"{error}: lower update.lr; the checkpoints in {out} are of earlier steps", code=1
         ) from error
-    except BrokenPipeError:
+    except BrokenPipeError:  # it is an OSError, but nobody is to mend it
         raise
     except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}", code=1) from error
+        raise UserError(f"{error.filename or out}: {why(error)}", code=1) from error
     return 0
 
 

@@ -50,6 +50,11 @@ def sums(folder: Path, names: Iterable[str]) -> str:
     return "".join(f"{disk.sha256(folder / name)}  {name}\n" for name in names)
 
 
+def exists(run: Path) -> bool:
+    """Return whether there is a checkpoint, damaged or not."""
+    return any((run / name).exists() for name in (LATEST, PREVIOUS))
+
+
 def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
     """Return tensors and state of the latest checkpoint, or of the "previous" one.
 
@@ -82,8 +87,8 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
 
 
 @contextmanager
-def one_line_for(run: Path) -> Iterator[None]:
-    """Make a `UserError` of what a checkpoint raises that has right sums and that no run wrote."""
+def refusing_foreign_state(run: Path) -> Iterator[None]:
+    """Turn the errors of a checkpoint with right sums and foreign content into one `UserError`."""
     try:
         yield
     except UserError:

@@ -3,8 +3,8 @@
 Where it stands: around the `main` of every command of the project.  Whatever reads the user's
 input (a key, a file, a line of data, a checkpoint, an argument) raises `UserError`; `command`
 turns it into that line and an exit code.  What the machine says (a full disk, no more memory,
-Ctrl-C, a closed pipe) becomes such a line in `line_of`.  Any other exception is a mistake of ours,
-and its traceback is shown.
+Ctrl-C, a closed pipe) becomes such a line too, by `mendable`.  Any other exception is a mistake of
+ours, and its traceback is shown.
 """
 
 import argparse
@@ -46,16 +46,14 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     def wrapped(argv: Sequence[str] | None = None) -> int:
         _let_output_take_any_text()
         try:
-            try:
-                code = main(argv) or 0
-            finally:  # a full disk is noticed here, and not when the interpreter ends
-                sys.stdout.flush()
-            return code
+            return _ended(main, argv)
         except Exception as error:
-            found = line_of(error)
+            found = mendable(error)
             if not found:
                 raise
-            line, code = found
+            rank = os.environ.get("RANK", "0")  # which process of torchrun's
+            process = "" if rank == "0" else f" (process {rank})"
+            line, code = f"error{process}: {found}" if str(found) else "", found.code
         except KeyboardInterrupt as error:  # its arguments say what to do next
             line, code = "; ".join(["interrupted", *map(str, error.args)]), 130
         with contextlib.suppress(OSError):
@@ -66,34 +64,44 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
     return wrapped
 
 
+def _ended(main: Callable[..., int | None], argv: Sequence[str] | None) -> int:
+    """Return the exit code once all output is written; a full disk is noticed here, in time."""
+    try:
+        code = main(argv) or 0
+    except SystemExit:  # of --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
 # ------------------------------------------------------------------------- what the user can mend
 
 
-def line_of(error: Exception) -> tuple[str, int] | None:
-    """Return the line and the exit code for what a user can mend; None for a mistake of ours."""
-    rank = os.environ.get("RANK", "0")  # which process of torchrun's
-    name = "error" if rank == "0" else f"error (process {rank})"
+def mendable(error: Exception) -> UserError | None:
+    """Return what a user can mend as a `UserError`; None for a mistake of ours."""
     if isinstance(error, UserError):
-        return f"{name}: {error}", error.code
+        return error
     if isinstance(error, BrokenPipeError):  # `| head -1` has seen enough, and nobody is to mend it
-        return "", 128 + 13  # what a shell reports of a program that SIGPIPE ended
+        return UserError("", 128 + 13)  # what a shell reports of a program that SIGPIPE ended
     if isinstance(error, OSError):
         place = error.filename
         if place is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
             place = "the output"  # of writing, where the system does not say to what
-        return f"{name}: {f'{os.fsdecode(place)}: ' if place else ''}{why(error)}", 2
+        return UserError(f"{f'{os.fsdecode(place)}: ' if place else ''}{why(error)}")
     if _is_lack_of_memory(error):
-        return (
-            f"{name}: not enough memory: {str(error) or 'none is left'}; lower the sizes that were "
-            "asked for, such as rollout.group_size, rollout.max_new_tokens, --k or --batch",
-            1,
+        return UserError(
+            f"not enough memory: {str(error) or 'none is left'}; lower the sizes that were asked "
+            "for, such as rollout.group_size, rollout.max_new_tokens, --k or --batch",
+            code=1,
         )
     if isinstance(error, FloatingPointError):
-        return f"{name}: {error}: the model's weights are too large, or the temperature too low", 1
+        why_not = "the model's weights are too large, or the temperature too low"
+        return UserError(f"{error}: {why_not}", code=1)
     if isinstance(error, UnicodeEncodeError):
-        return f"{name}: {error.object!r}: not a text that can be written ({error.reason})", 2
+        return UserError(f"{error.object!r}: not a text that can be written ({error.reason})")
     if isinstance(error, ValueError) and str(error).startswith("embedded null"):
-        return f"{name}: a path holds a NUL character; there is no such file", 2
+        return UserError("a path holds a NUL character; there is no such file")
     return None
 
 
@@ -112,11 +120,6 @@ def why(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         said += looked_for_from(error.filename)
     return said
-
-
-def missing(path: str | Path) -> str:
-    """Say that there is no such file; for a relative path, from which folder too."""
-    return f"{path}: no such file or folder{looked_for_from(path)}"
 
 
 def looked_for_from(path: str | bytes | Path) -> str:

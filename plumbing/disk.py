@@ -9,11 +9,12 @@ Where it stands: below whatever writes (checkpoints, the record, the trained mod
 """
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,28 +23,44 @@ from safetensors import SafetensorError
 from plumbing import system
 from plumbing.command import UserError
 
-UNFINISHED, OLD = ".unfinished", ".old"  # what the names of files and folders on the way end in
+UNFINISHED, REPLACED = ".unfinished", ".replaced"  # suffixes of what is still being written, and
+# of what is just being replaced
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole text file; a process that is killed meanwhile leaves the file as it was."""
+@contextmanager
+def in_place_of(path: Path) -> Iterator[Path]:
+    """Yield the name of a new file to write, which then takes the place of `path`, whole.
+
+    A process that is killed meanwhile, or an error, leaves the file as it was.
+    """
     aside = path.with_name(path.name + UNFINISHED)
     remove(aside)
-    with aside.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    try:
+        yield aside
+    except BaseException:
+        with suppress(OSError):
+            remove(aside)
+        raise
     system.force_to_disk(aside)
     aside.replace(path)
     system.force_to_disk(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file."""
+    with in_place_of(path) as aside, aside.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None], keep: Path | None = None) -> None:
     """Let `write` fill an empty folder, which then takes the place of the one before.
 
     That one is moved to `keep`, or removed at the end.  `UserError` where the disk refuses; then
-    the one before is still whole, here or there.
+    the one before is whole.
     """
     aside = folder.with_name(folder.name + UNFINISHED)
-    before = keep or folder.with_name(folder.name + OLD)
+    before = keep or folder.with_name(folder.name + REPLACED)
+    moved = False
     try:
         remove(aside)  # of a process that was killed while writing
         aside.mkdir()
@@ -53,19 +70,29 @@ def replace_folder(folder: Path, write: Callable[[Path], None], keep: Path | Non
         if os.path.lexists(folder):
             remove(before)
             folder.rename(before)
+            moved = True
         aside.rename(folder)  # killed before this line, the one before is under the other name
         system.force_to_disk(folder.parent)
         if not keep:
             remove(before)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"{folder}: cannot be written ({error})") from error
+        with suppress(OSError):
+            remove(aside)
+        if moved and not os.path.lexists(folder):
+            with suppress(OSError):
+                before.rename(folder)
+        raise UserError(f"{folder}: cannot be written ({error})", code=1) from error
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as a hexadecimal number."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(value: object) -> str:
+    """Return the SHA-256 of plain numbers and texts, written as JSON."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def refuse_name(path: Path) -> None:
@@ -104,21 +131,29 @@ def refuse_link(path: Path) -> None:
 
 
 def is_still(file: BinaryIO, path: Path) -> bool:
-    """Whether an open file has its name: whoever held it before may have removed it meanwhile."""
-    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+    """Return whether a path still leads to this open file; its last holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
-def appending(path: Path, why: str = "another process is writing it") -> Iterator[BinaryIO]:
-    """Open a file to append to, for this process alone; `UserError` where another one has it."""
+def appending(path: Path, busy: str = "another process is writing it") -> Iterator[BinaryIO]:
+    """Open a file to append to, for this process alone.
+
+    `UserError` says that it is `busy` where another process has it.
+    """
     with open_to_append(path) as file:
         try:
-            if not system.hold(file) or not is_still(file, path):
-                raise UserError(f"{path}: {why}")
+            held = system.hold(file)
         except OSError as error:
+            held = True
             print(
                 f"warning: {path}: this file system cannot keep a second process out "
                 f"({error.strerror})",
                 file=sys.stderr,
             )
+        if not held or not is_still(file, path):
+            raise UserError(f"{path}: {busy}")
         yield file

@@ -31,7 +31,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from plumbing.command import UserError
+from plumbing.command import UserError, mendable
 from rollout import Group
 
 REMEDY = "start several processes with torchrun, or unset WORLD_SIZE to run one"
@@ -109,25 +109,16 @@ def gather(value: object) -> list:
 
 
 @contextmanager
-def first_process_first() -> Iterator[None]:
-    """Let the others enter when process 0 has left: for files that it may change."""
-    if rank() > 0:
-        gather(None)
-    try:
-        yield
-    finally:
-        if rank() == 0:
-            gather(None)
-
-
-@contextmanager
 def all_or_none() -> Iterator[None]:
     """Raise in every process the `UserError` of any, so that none waits for another in vain."""
     found = None
     try:
         yield
-    except UserError as error:
-        found = error
+    except Exception as error:
+        found = mendable(error)
+        if not found:  # a mistake of ours, whose traceback is shown here
+            gather(UserError("another process failed", code=1))
+            raise
     for error in gather(found):
         if error is not None:
             raise error

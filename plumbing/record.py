@@ -6,7 +6,6 @@ curve does not show, and `read_steps` is how the rest of the project reads the m
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data import Problem
-from plumbing import disk, jsonl, parallel
+from plumbing import disk, jsonl, parallel, system
 from plumbing.command import UserError
 from plumbing.config import Config
 from plumbing.watch import Watch
@@ -118,7 +117,7 @@ class Lines:
     def length(self) -> int:
         """Return the length in bytes, once all of it is on the disk."""
         if self.file:
-            os.fsync(self.file.fileno())
+            system.force_descriptor(self.file.fileno())
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut_back(self, length: int) -> None:
@@ -163,8 +162,21 @@ class Record:
         for file in self.files.values():
             disk.refuse_link(file.path)
 
+    def refuse_lines(self) -> None:
+        """Raise `UserError` where there are lines: they came after a checkpoint, which is lost."""
+        if parallel.rank() == 0 and any(file.length() for file in self.files.values()):
+            raise UserError(
+                f"{self.out}: holds the record of a run and no checkpoint to go on from; name "
+                "another folder with --out"
+            )
+
+    def cut_back(self, lengths: dict[str, int]) -> None:
+        """Remove from each file what was written after a checkpoint, if the run goes on from it."""
+        for name, length in lengths.items():
+            self.files[name].cut_back(length)
+
     def lengths_to_restore(self, saved: dict[str, int]) -> dict[str, int]:
-        """Return how long each file is to be; `UserError`, before any is cut, for a lost record.
+        """Return how long each file is to be; `UserError` where one is shorter already.
 
         Without `responses.jsonl` a run can go on, and begins another.
         """

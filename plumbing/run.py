@@ -64,28 +64,23 @@ class Run:
         first = parallel.rank() == 0
         with ExitStack() as stack:
             with parallel.all_or_none():
-                try:
-                    self.out.mkdir(parents=True, exist_ok=True)
-                    if first:
-                        busy = "another process is training in this folder"
-                        stack.enter_context(disk.appending(self.out / "lock", busy))
-                except OSError as error:
-                    raise UserError(f"{self.out}: cannot be written ({error.strerror})") from error
+                self.out.mkdir(parents=True, exist_ok=True)
                 if first:
+                    busy = "another process is training in this folder"
+                    stack.enter_context(disk.appending(self.out / "lock", busy))
                     check_folder(self.cfg, self.out, resume)
                     self.record.refuse_links()
             stack.enter_context(self.stop)
             stack.enter_context(self.record)
-            with parallel.all_or_none(), parallel.first_process_first():
-                saved = (self.out / name for name in (checkpoint.LATEST, checkpoint.PREVIOUS))
-                if resume and any(folder.exists() for folder in saved):
-                    self.restore(resume)
-                else:  # also where the process was killed before its first checkpoint
-                    for file in self.record.files.values():
-                        file.cut_back(0)
-            if first:
-                config = json.dumps(asdict(self.cfg), indent=2) + "\n"
-                disk.write_text(self.out / "config.json", config)
+            with parallel.all_or_none():  # the folder is changed only once all have what they need
+                lengths = self.restore(resume) if resume else {}
+            with parallel.all_or_none():
+                if first:
+                    self.record.cut_back(lengths)
+                    if resume == checkpoint.PREVIOUS:
+                        checkpoint.set_latest_aside(self.out)
+                    config = json.dumps(asdict(self.cfg), indent=2) + "\n"
+                    disk.write_text(self.out / "config.json", config)
             yield
 
     # ------------------------------------------------------------------------ what the loop asks
@@ -160,10 +155,17 @@ class Run:
             },
         }
 
-    def restore(self, which: str) -> None:
-        """Go on from a checkpoint of this run; `UserError` where it is not of this run."""
+    def restore(self, which: str) -> dict[str, int]:
+        """Go on from a checkpoint of this run; return how long each file of the record was then.
+
+        `UserError` where the checkpoint is not of this run.  A process that was killed before its
+        first checkpoint had written nothing, and begins anew.
+        """
+        if not checkpoint.exists(self.out):
+            self.record.refuse_lines()
+            return {}
         tensors, values = checkpoint.load(self.out, which)
-        with checkpoint.one_line_for(self.out):
+        with checkpoint.refusing_foreign_state(self.out):
             if values.get("layout") != LAYOUT:
                 raise UserError(f"{self.out}: its checkpoint is of another version of this project")
             refuse_another_start(self.out, values["fixed"], self.fixed)
@@ -181,10 +183,7 @@ class Run:
         for kind, keeper in self.keepers().items():
             for name, value in values["counts"][kind].items():
                 setattr(keeper, name, value)
-        for name, file in self.record.files.items():
-            file.cut_back(lengths[name])
-        if which == checkpoint.PREVIOUS and parallel.rank() == 0:
-            checkpoint.set_latest_aside(self.out)
+        return lengths
 
 
 def weights_of(model: Transformer) -> dict[str, Tensor]:
@@ -220,9 +219,10 @@ def restore_model(
             parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
         waits = isinstance(optimizer, OffloadedAdamW)
         if slots:  # the count of steps is a number even where the weight is a shard
-            count = {"step": slots.pop("step").to(parameter.device)}
-            moments = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
-            optimizer.state[parameter] = count | moments
+            count = slots.pop("step").to(parameter.device)
+            state = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
+            # copies, or they would be pieces of the checkpoint's file as long as the run lasts
+            optimizer.state[parameter] = {n: t.clone() for n, t in {"step": count, **state}.items()}
 
 
 def restore_generator(generator: torch.Generator, state: Tensor) -> None:

@@ -4,8 +4,6 @@ Where it stands: in front of the loop of `train.py`.  Nothing has been written y
 input ends in one line and leaves nothing behind.  `evaluate.py` reads its problems here too.
 """
 
-import hashlib
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -134,7 +132,8 @@ def check_folder(cfg: Config, out: Path, resume: str | None) -> None:
 
 def dated(cfg: Config, out: Path, resume: str | None) -> Config:
     """Return the configuration with the day on which the run began, for templates that print it."""
-    return with_date(cfg, read_json(out / "config.json") if resume else None)
+    data = read_json(out / "config.json").get("data") if resume else None
+    return with_date(cfg, data.get("date") if isinstance(data, dict) else "")
 
 
 def is_free(out: Path) -> bool:
@@ -150,13 +149,9 @@ def fingerprints(folder: Path, problems: list[Problem], prompts: list[list[int]]
     That is every file of the starting model by its name, and what became of the problems: the same
     files make other prompts where the library that reads them is another.
     """
-
-    def digest(value: list) -> str:
-        return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
     return {
-        "the problems": digest([[p.text, p.answer, p.kind] for p in problems]),
-        "the prompts": digest(prompts),
+        "the problems": disk.sha256_of([[p.text, p.answer, p.kind] for p in problems]),
+        "the prompts": disk.sha256_of(prompts),
         **{f"the model's {name}": sum_ for name, sum_ in fingerprint(folder).items()},
     }
 

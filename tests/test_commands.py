@@ -117,19 +117,25 @@ MACHINE = [
 )
 def test_what_the_machine_refuses_is_a_line(call, message, code, monkeypatch):
     monkeypatch.chdir(ROOT)
-    line, found = command.line_of(raised(*call))
-    assert message in line and line.startswith("error: ") and found == code
+    found = command.mendable(raised(*call))
+    assert message in str(found) and found.code == code
 
 
 def test_a_full_disk_names_no_file_called_none():
-    assert command.line_of(OSError(28, "It is full"))[0] == "error: the output: It is full"
-    assert command.line_of(OSError(28, "It is full", "f"))[0] == "error: f: It is full"
-    assert command.line_of(OSError("odd"))[0] == "error: odd"
+    assert str(command.mendable(OSError(28, "It is full"))) == "the output: It is full"
+    assert str(command.mendable(OSError(28, "It is full", "f"))) == "f: It is full"
+    assert str(command.mendable(OSError("odd"))) == "odd"
+
+
+def test_a_full_disk_does_not_hide_what_went_wrong_first():
+    result = ended("print('a line'); from plumbing.command import UserError; raise UserError('it')",
+                   "> /dev/full")  # fmt: skip
+    assert (result.stderr, result.returncode) == ("error: it\n", 2)
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
     for error in (ValueError("x"), RuntimeError("x"), KeyError("x"), TypeError("x")):
-        assert command.line_of(error) is None
+        assert command.mendable(error) is None
     result = ended("1 / 0")
     assert "Traceback" in result.stderr and result.returncode == 1
 
@@ -158,13 +164,13 @@ def test_a_message_of_several_lines_colours_and_megabytes_is_one_line():
 
 def test_what_is_missing_says_from_where(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert command.missing("a/b") == f"a/b: no such file or folder (looked for from {tmp_path})"
-    assert command.missing("/a/b") == "/a/b: no such file or folder"
+    assert command.looked_for_from("a/b") == f" (looked for from {tmp_path})"
+    assert command.looked_for_from("/a/b") == ""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert command.missing("a").endswith("(the folder that this was started in is gone)")
+    assert command.looked_for_from("a") == " (the folder that this was started in is gone)"
 
 
 # ---- types of arguments

@@ -182,6 +182,27 @@ def test_a_whole_number_will_do_where_any_number_will(tmp_path, setting):
     assert start(tmp_path / "run", setting) == 0
 
 
+def test_a_record_whose_checkpoints_are_lost_is_not_begun_anew(run, capsys):
+    for name in ("checkpoint", "previous"):
+        shutil.rmtree(run / name)
+    before = contents(run)
+    assert start(run, resume=["--resume"]) == 2
+    assert "no checkpoint to go on from; name another folder" in one_line(capsys)
+    assert contents(run) == before
+
+
+def test_an_interrupt_before_the_run_has_a_name_does_not_send_to_resume(
+    tmp_path, monkeypatch, capsys
+):
+    def interrupt(cfg, out, resume):
+        if out.exists():  # the second time, once the folder is held
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("plumbing.run.check_folder", interrupt)
+    assert start(tmp_path / "run") == 130
+    assert "no run has begun" in one_line(capsys)
+
+
 # ---- the power fails
 
 
@@ -251,7 +272,7 @@ def test_the_old_model_is_there_until_the_new_one_is(tmp_path, monkeypatch, mome
             patch.setattr(disk.shutil, "rmtree", lambda *args, **kwargs: 1 / 0)
         with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
             disk.replace_folder(folder, write)
-    whole = [p for p in (folder, tmp_path / "model.old") if p.exists()]
+    whole = [p for p in (folder, tmp_path / "model.replaced") if p.exists()]
     assert {(p / "weights").read_text() for p in whole} >= {"new" if moment == "remove" else "old"}
     disk.replace_folder(folder, lambda new: (new / "weights").write_text("again"))
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
