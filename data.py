@@ -43,8 +43,8 @@ from numpy.random import Generator, default_rng
 
 from answers.golds import gold_answer
 from plumbing import chat
-from plumbing.command import Parser, UserError, command, whole_number, why
-from plumbing.jsonl import read_bytes
+from plumbing.command import Parser, UserError, command, whole_number
+from plumbing.json_files import read_text
 from plumbing.tokenizer import encode, load_tokenizer  # noqa: F401 (to be imported from here too)
 
 if TYPE_CHECKING:
@@ -279,13 +279,9 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     try:
-        # texts may hold other line breaks
-        lines = read_bytes(path).decode("utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason, tasks = why(error) if isinstance(error, OSError) else error, ", ".join(TASKS)
-        raise UserError(
-            f"{path}: cannot be read ({reason}); a JSONL file, or one of {tasks}"
-        ) from error
+        lines = read_text(path, encoding="utf-8-sig").split("\n")  # texts may hold other breaks
+    except UserError as error:
+        raise UserError(f"{error}; give a JSONL file, or one of {', '.join(TASKS)}") from error
     numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]
     problems = [_parse_line(line, f"{path}:{i}") for i, line in numbered]
     if not problems:
@@ -348,7 +344,15 @@ def prompt_ids(
     tokenizer: "PreTrainedTokenizerBase", template: str, problem: Problem,
     system: str = "", prefill: str = "", date: str = "",
 ) -> list[int]:  # fmt: skip
-    """Return the prompt's tokens: the template with the problem in it, or a "chat" of one turn.
+    """Return the tokens of one problem's prompt; see `make_prompts`, which makes many at once."""
+    return make_prompts(tokenizer, template, [problem], system, prefill, date)[0]
+
+
+def make_prompts(
+    tokenizer: "PreTrainedTokenizerBase", template: str, problems: list[Problem],
+    system: str = "", prefill: str = "", date: str = "",
+) -> list[list[int]]:  # fmt: skip
+    """Return each prompt's tokens: the template with the problem in it, or a "chat" of one turn.
 
     `prefill` holds the first words of the answer, which are put into the model's mouth; it may hold
     {problem} too.  Where the tokenizer begins texts with a BOS token, a template with {problem}
@@ -356,16 +360,19 @@ def prompt_ids(
     makes of the checkpoint's own template, on the day `date`, or today where it is empty.
     """
     if template == "chat":
-        turns = [{"role": "system", "content": system}] if system else []
-        turns += [{"role": "user", "content": problem.text}]
-        text = chat.lay_out(tokenizer, turns, date)
+        before = [{"role": "system", "content": system}] if system else []
+        chats = [[*before, {"role": "user", "content": problem.text}] for problem in problems]
+        texts = chat.lay_out(tokenizer, chats, date)
     else:
-        text = with_problem(template, problem)
-    text += with_problem(prefill, problem)
-    try:
-        return encode(tokenizer, text, plain=template != "chat")
-    except UserError as error:
-        raise UserError(f"{problem.source}: {error}".removeprefix(": ")) from error
+        texts = [with_problem(template, problem) for problem in problems]
+    found = []
+    for problem, text in zip(problems, texts, strict=True):
+        text += with_problem(prefill, problem)
+        try:
+            found.append(encode(tokenizer, text, plain=template != "chat"))
+        except UserError as error:
+            raise UserError(f"{problem.source}: {error}".removeprefix(": ")) from error
+    return found
 
 
 # --------------------------------------------------------------------------- plain sums, to a file

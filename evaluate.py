@@ -23,8 +23,6 @@ stays at 20.0%: this model's likeliest answer forgets the carry, and a sampled o
 """
 
 import argparse
-import hashlib
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +36,7 @@ from data import TASKS, Problem
 from plumbing.command import Parser, UserError, command
 from plumbing.config import Config, build, stream_seed, with_date
 from plumbing.device import generator
+from plumbing.disk import sha256_of
 from plumbing.evaluation import open_record, read_head
 from plumbing.setup import read_problems, warn_of_long_texts
 from plumbing.tokenizer import fingerprint
@@ -81,19 +80,18 @@ def scores(records: list[dict]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def question(policy: Policy, problem: Problem) -> dict:
+def question(problem: Problem, prompt: list[int]) -> dict:
     """Return what a problem's line begins with; another prompt would have another hash."""
-    tokens = json.dumps(policy.prompt(problem))
     return {
         "problem": problem.text, "answer": problem.answer, "kind": problem.kind,
-        "prompt": hashlib.sha256(tokens.encode()).hexdigest()[:16],
+        "prompt": sha256_of(prompt)[:16],
     }  # fmt: skip
 
 
 def evaluate(
     policy: Policy, problems: list[Problem], k: int, seed: int, batch: int
 ) -> Iterator[dict]:
-    """Yield a record per problem, in order: the greedy response, k samples, which are right.
+    """Yield the responses to each problem, in order: a greedy one, k samples, which are right.
 
     Each problem has a random stream of its own, so that neither an interruption nor the size of the
     batch changes a sample.
@@ -103,7 +101,6 @@ def evaluate(
         stream.manual_seed(stream_seed(seed, problem.text))
         sampled = policy.attempt(problem, k, stream) if k else None
         yield {
-            **question(policy, problem),
             "greedy": text, "greedy_right": bool(policy.verdicts(problem, [text])[0]),
             "responses": sampled.texts if sampled else [],
             "right": [bool(solved) for solved in sampled.solved] if sampled else [],
@@ -147,7 +144,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--prefill", default="", help="what every response begins with; may hold {problem}")
     add("--max_new_tokens", type=int, default=0, help="a response's limit [40 or, of files, 1024]")
     add("--batch", type=int, default=64, help="problems to answer greedily at once [64]")
-    add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1' or 'auto' [cpu]")
+    add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1', 'mps' or 'auto' [cpu]")
     add("--threads", type=int, default=1, help="CPU threads [1]")
     add("--seed", type=int, default=0, help="seed of the samples and of built-in problems [0]")
     add("--out", type=Path, help="the record, one JSON line per problem [evaluations/...]")
@@ -167,7 +164,7 @@ def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:
         "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
         "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
     })  # fmt: skip
-    cfg = with_date(chosen, {"data": head})
+    cfg = with_date(chosen, head.get("date"))
     return cfg, {
         "data": args.data, "k": args.k, "temperature": args.temperature,
         "top_p": args.top_p, "max_new_tokens": limit, "template": args.template,
@@ -192,15 +189,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     problems = problems_named(args.data, args.benchmarks, args.n, args.seed)
     policy = Policy(cfg)
     settings = {"model": args.model, "files": fingerprint(policy.folder), **settings}
-    prompts = [policy.prompt(problem) for problem in problems]  # what cannot be encoded is refused
+    prompts = policy.prompts(problems)  # what cannot be encoded is refused
     warn_of_long_texts(policy.model, prompts, settings["max_new_tokens"])
-    questions = [question(policy, problem) for problem in problems]
+    questions = [question(*pair) for pair in zip(problems, prompts, strict=True)]
     with open_record(out, settings, questions) as record:
-        rest = problems[len(record.lines) :]
-        answered = evaluate(policy, rest, args.k, args.seed, args.batch)
-        bar = tqdm(answered, total=len(problems), initial=len(record.lines), desc="evaluating")
-        for line in bar:
-            record.write(line)
+        done = len(record.lines)
+        answered = evaluate(policy, problems[done:], args.k, args.seed, args.batch)
+        bar = tqdm(answered, total=len(problems), initial=done, desc="evaluating")
+        for asked, responses in zip(questions[done:], bar, strict=True):
+            record.write({**asked, **responses})
             right = sum(r["greedy_right"] for r in record.lines) / len(record.lines)
             bar.set_postfix_str(f"greedy {right:.1%}", refresh=False)
     for name, (mean, low, high) in scores(record.lines).items():

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data import Problem, load_tokenizer, prompt_ids, with_problem
+from data import Problem, load_tokenizer, make_prompts, with_problem
 from model import Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
@@ -49,7 +49,9 @@ class Policy:
         self.device = pick_device(cfg.device)
         self.model = self.load()
         self.tokenizer = load_tokenizer(self.folder)
+        # they are needed in `save`, and read here so that a bad file is refused before the run
         self.generation = generation_settings(self.folder)
+        self.known_prompts: dict[Problem, list[int]] = {}
         stops = list(cfg.rollout.stop_ids) or stop_ids(self.folder, self.tokenizer)
         try:
             check_stop_ids(stops, self.model.config.vocab_size)
@@ -94,17 +96,30 @@ class Policy:
         return parallel.whole_group(part)
 
     def prompt(self, problem: Problem) -> list[int]:
-        """Return the prompt's tokens; `UserError` where the model does not know one of them."""
-        data = self.cfg.data
-        ids = prompt_ids(
-            self.tokenizer, data.template, problem, data.system, data.prefill, data.date
+        """Return the prompt's tokens, which are made once; see `prompts`."""
+        return self.prompts([problem])[0]
+
+    def prompts(self, problems: list[Problem]) -> list[list[int]]:
+        """Return the tokens of each prompt; `UserError` where the model does not know one of them.
+
+        Those that are not known yet are made together, since a chat template needs a process.
+        """
+        data, size = self.cfg.data, self.model.config.vocab_size
+        new = [problem for problem in dict.fromkeys(problems) if problem not in self.known_prompts]
+        made = make_prompts(
+            self.tokenizer, data.template, new, data.system, data.prefill, data.date
         )
-        size = self.model.config.vocab_size
-        if not ids or max(ids) >= size:
-            why = f"token {max(ids)} is not in the model's vocabulary of {size}" if ids else "empty"
-            place = problem.source or repr(problem.text[:100])
-            raise UserError(f"{place}: its prompt cannot be given to the model ({why})")
-        return ids
+        for problem, ids in zip(new, made, strict=True):
+            if not ids or max(ids) >= size:
+                place = problem.source or repr(problem.text[:100])
+                why = (
+                    f"token {max(ids)} is not in the model's vocabulary of {size}"
+                    if ids
+                    else "empty"
+                )
+                raise UserError(f"{place}: its prompt cannot be given to the model ({why})")
+            self.known_prompts[problem] = ids
+        return [self.known_prompts[problem] for problem in problems]
 
     def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
         """Return the response to each problem as the verifier reads it, `prefill` in front."""
@@ -168,7 +183,7 @@ class Policy:
         for first in range(0, len(problems), batch):
             some = problems[first : first + batch]
             group = generate_batch(
-                self.model, [self.prompt(p) for p in some], temperature=0.0, generator=unused,
+                self.model, self.prompts(some), temperature=0.0, generator=unused,
                 **self.limits,
             )  # fmt: skip
             yield from zip(some, self.texts(some, group), strict=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbing import jsonl
-from plumbing.command import Parser, UserError, command, why
+from plumbing.command import Parser, UserError, command
 from plumbing.figure import COLOURS, label, pyplot, save
+from plumbing.json_files import read_json
 from plumbing.record import read_steps
 
 WINDOW = 15  # groups to either side
@@ -71,10 +71,9 @@ def shortened(text: str, most: int = 160) -> str:
 def read_summary(run: Path) -> dict:
     """Return a finished run's `summary.json`; `UserError` where there is none."""
     try:
-        return jsonl.parse(jsonl.read_bytes(run / "summary.json"))
-    except (OSError, ValueError) as error:
-        reason = why(error) if isinstance(error, OSError) else error
-        raise UserError(f"{run}: not the folder of a finished run ({reason})") from error
+        return read_json(run / "summary.json")
+    except UserError as error:
+        raise UserError(f"{run}: not the folder of a finished run ({error})") from error
 
 
 def draw(run: Path) -> Path:

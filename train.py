@@ -124,7 +124,7 @@ def build(
         pool, heldout = setup.pool_and_heldout(cfg)
         policy = Policy(cfg)
         # every prompt is made once, so that a problem that cannot be encoded is refused here
-        prompts, others = ([policy.prompt(p) for p in problems] for problems in (pool, heldout))
+        prompts, others = policy.prompts(pool), policy.prompts(heldout)
         pool, prompts = setup.fitting_problems(cfg, pool, prompts)
         n_steps = setup.plan_steps(cfg, len(pool))
         setup.say_memory(cfg, policy.model, prompts)

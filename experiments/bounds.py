@@ -361,7 +361,7 @@ def report(folder: Path, delta: float) -> None:
 
 
 def probability(text: str) -> float:
-    """An argparse type: numbers from 0 to 1."""
+    """Return the number from 0 to 1 in a text, as an argparse type."""
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"probabilities lie in [0, 1], not {text}")

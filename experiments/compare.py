@@ -25,7 +25,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from project import ROOT
@@ -43,6 +42,8 @@ from runs import (
     budget_of,
     cost_to,
     informative_share,
+    is_number,
+    is_run,
     make_runs,
     of_table,
     read,
@@ -167,24 +168,27 @@ def run(task: str, arm: str, rate: float, seed: int, more: dict) -> dict:
     }  # fmt: skip
 
 
-def run_missing(jobs: list[tuple], more: dict, out: Path, processes: int) -> None:
-    """Make the runs that are not yet in the file; `UserError` if it holds runs of other keys."""
+def run_of(record: dict, more: dict | None = None) -> tuple:
+    """Return the job that made a record; ValueError where it is no record of this command.
 
-    def known(records: list[dict]) -> set[tuple]:
-        if any("N" in record for record in records):
-            raise UserError(f"{out}: not made by compare.py; name another file with --out")
-        if any(record.get("set", {}) != more for record in records):
-            raise UserError(f"{out}: holds runs with other keys set; name another file with --out")
-        return {
-            tuple(record[name] for name in ("task", "arm", "rate", "seed")) for record in records
-        }
-
-    for record in make_runs(partial(run, more=more), jobs, out, processes, known):
-        tqdm.write(f"{record['arm']} {record['rate']:g}: {record['curve'][-1][ACCURACY]:.1%}")
+    With `more` it also has to be made with just these keys set.
+    """
+    task, arm, rate, seed = (record.get(name) for name in ("task", "arm", "rate", "seed"))
+    picked = record.get("picked")
+    if not (
+        task in list(TASKS) and arm in list(ARMS) and is_number(rate) and rate > 0
+        and is_run(record, columns=4) and record["curve"][0][:3] == [0, 0, 0]
+        and isinstance(picked, list) and all(isinstance(counts, dict) for counts in picked)
+        and all(is_number(n) for counts in picked for n in counts.values())
+    ):  # fmt: skip
+        raise ValueError("not the record of a run of compare.py")
+    if more is not None and record.get("set", {}) != more:
+        raise ValueError("the record of a run with other keys set")
+    return task, arm, rate, seed
 
 
 def learning_rate(text: str) -> float:
-    """An argparse type: numbers above 0."""
+    """Return the number above 0 in a text, as an argparse type."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < np.inf:
             return float(text)
@@ -227,8 +231,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_config(TASKS[task].config, args.set)
         more = dict(pair.partition("=")[::2] for pair in args.set)
         jobs = [(task, a, r, s) for s in args.seeds for r in args.rates for a in args.arms]
-        run_missing(jobs, more, args.out, args.processes)
-    records = [record for record in read(args.out) if record.get("task") == task]
+        make, mine = partial(run, more=more), partial(run_of, more=more)
+        for record in make_runs(make, jobs, args.out, args.processes, mine):
+            name, rate, accuracy = record["arm"], record["rate"], record["curve"][-1][ACCURACY]
+            tqdm.write(f"{name} {rate:g}: {accuracy:.1%}")
+    records = [record for record in read(args.out, run_of).values() if record["task"] == task]
     if not records:
         raise UserError(f"{args.out}: no finished runs of {task}; leave out --tables to make them")
     show(records, task)

@@ -24,7 +24,17 @@ from pathlib import Path
 
 import numpy as np
 from project import ROOT
-from runs import TASKS, informative_share, make_runs, read, results, train_once
+from runs import (
+    TASKS,
+    informative_share,
+    is_count,
+    is_number,
+    is_run,
+    make_runs,
+    read,
+    results,
+    train_once,
+)
 
 from bound import identification_bound
 from data import FORGET, MISTAKE, Problem, draw_problem, is_shaky, n_carries, write_jsonl
@@ -123,11 +133,15 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def known_runs(task: str, out: Path, records: list[dict]) -> set[tuple]:
-    """Return which jobs a file holds; `UserError` where it is not this command's."""
-    if not all("N" in record for record in records):
-        raise UserError(f"{out}: not made by few_instances.py; name another file with --out")
-    return {(task, record["N"], record["seed"]) for record in records}
+def run_of(record: dict) -> tuple:
+    """Return the job that made a record; ValueError where it is no record of this command."""
+    n, before, bound = (record.get(name) for name in ("N", "before", "bound"))
+    if not (
+        is_count(n) and n > 0 and is_run(record, columns=2)
+        and is_number(before) and before <= 1 and (bound is None or is_number(bound))
+    ):  # fmt: skip
+        raise ValueError("not the record of a run of few_instances.py")
+    return n, record["seed"]
 
 
 @command
@@ -148,13 +162,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--sizes {max(args.sizes)}: at most {MOST} problems")
     out = args.out or results(f"few-{args.task}.jsonl")
     if not args.tables:
-        jobs = [(args.task, n, seed) for seed in SEEDS for n in args.sizes]
+        jobs = [(n, seed) for seed in SEEDS for n in args.sizes]
         os.chdir(ROOT)  # the configurations name models from here
-        known = partial(known_runs, args.task, out)
-        for _ in make_runs(run, jobs, out, args.processes, known):
+        for _ in make_runs(partial(run, args.task), jobs, out, args.processes, run_of):
             pass
-    records = read(out)
-    known_runs(args.task, out, records)
+    records = list(read(out, run_of).values())
     if not records:
         raise UserError(f"{out}: no finished runs; leave out --tables to make them")
     print(table(records))

@@ -36,6 +36,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import compare
 import numpy as np
 import torch
 from project import ROOT
@@ -140,7 +141,7 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
             f"{folder}: needs noise-{task}.json of one model, made with --out ({error})"
         ) from error
     file = folder / f"compare-{task}.jsonl"
-    records = [r for r in read(file) if r.get("task") == task]
+    records = [r for r in read(file, compare.run_of).values() if r["task"] == task]
     best = best_rates(records)
     rates = {arm: (EQUAL_RATE, best.get(arm, EQUAL_RATE)) for arm in MAIN}
     runs = {arm: [of_table(records, arm, rate) for rate in rates[arm]] for arm in MAIN}

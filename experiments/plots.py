@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import compare
+import few_instances
 import numpy as np
 from project import ROOT
 from runs import (
@@ -169,6 +171,11 @@ def draw_few(plt, records: list[dict], file: Path, folder: Path) -> list[Path]:
     return [save(figure, folder / f"{file.stem}.png", dpi=120)]
 
 
+def run_of(record: dict) -> tuple:
+    """Return which run of either experiment a record is of."""
+    return (few_instances if "N" in record else compare).run_of(record)
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the figures of one file of records."""
@@ -178,11 +185,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                         help="where the figures go [docs]")  # fmt: skip
     args = parser.parse_args(argv)
     plt = pyplot()
-    records = read(args.records)
+    records = list(read(args.records, run_of).values())
     if not records:
         raise UserError(f"{args.records}: no finished runs; run experiments/compare.py first")
+    few = {"N" in record for record in records}
+    if len(few) > 1:
+        raise UserError(f"{args.records}: holds runs of two experiments; keep them apart")
     args.out.mkdir(parents=True, exist_ok=True)
-    draw = draw_few if "N" in records[0] else draw_comparison
+    draw = draw_few if few == {True} else draw_comparison
     print(*draw(plt, records, args.records, args.out))
 
 

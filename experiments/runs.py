@@ -72,6 +72,7 @@ EQUAL_RATE = 1e-4  # the learning rate at which all arms are set beside each oth
 SEEDS = (0, 1, 2, 3, 4)  # what tables and figures are about
 TUNING = (100, 101, 102)  # only these seeds pick an arm's best learning rate
 
+LARGEST = 10**9  # of any number in a record; no run comes near it
 ROLLOUTS, TOKENS, UPDATES, ACCURACY = range(4)  # columns of a record's curve
 
 
@@ -100,15 +101,15 @@ def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
 
 
 def make_runs(
-    run: Callable, jobs: Iterable[tuple], out: Path, processes: int, known: Callable
+    run: Callable, jobs: Iterable[tuple], out: Path, processes: int, run_of: Callable
 ) -> Iterator[dict]:
     """Make the runs that are not yet in a file; yield the record of each, once it is in the file.
 
-    `run(*job)` makes one, and `known(records)` says which jobs the file holds already, or raises
-    `UserError` where it must not be written.  No other process can write the file meanwhile.
+    `run(*job)` makes one, and `run_of(record)` returns its job again, as `read` needs it.  No other
+    process can write the file meanwhile.
     """
     with jsonl.extending(out, "another process is making these runs; name another --out") as file:
-        done = known(read(out, leave_unfinished=True))
+        done = read(out, run_of, leave_unfinished=True)
         jsonl.mend_end(out, file)
         missing = [job for job in dict.fromkeys(jobs) if job not in done]
         for record in in_processes(run, missing, processes):
@@ -162,63 +163,55 @@ def results(name: str) -> Path:
     return ROOT / "experiments" / "results" / name
 
 
-def read(path: Path, *, leave_unfinished: bool = False) -> list[dict]:
-    """Return the records in a file, none where there is no file; `UserError` names a bad line."""
+def read(path: Path, run_of: Callable, *, leave_unfinished: bool = False) -> dict[tuple, dict]:
+    """Return the records in a file, each under its run; none where there is no file.
+
+    `run_of(record)` returns which run it is, or raises ValueError where the record is none of the
+    command's own.  `UserError` names such a line, and both lines of a run that is there twice.
+    """
     if not os.path.lexists(path):
-        return []
+        return {}
+    found: dict[tuple, dict] = {}
     records = jsonl.read(path, "the record of a run", leave_unfinished=leave_unfinished)
-    lines: dict[tuple, int] = {}  # where each run stands
     for at, record in enumerate(records, start=1):
         try:
-            check = check_few if "N" in record else check_comparison
-            run = check(record)
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            run = run_of(record)
+        except ValueError as error:
+            raise UserError(f"{path}:{at}: {error}; remove it or name another file") from error
+        if run in found:
+            first = list(found).index(run) + 1
             raise UserError(
-                f"{path}:{at}: not the record of a run of compare.py or few_instances.py "
-                f"({error!r})"
-            ) from error
-        if run in lines:
-            raise UserError(
-                f"{path}: the lines {lines[run]} and {at} hold the same run, {run}; remove one"
+                f"{path}: the lines {first} and {at} hold the same run, {run}; remove one"
             )
-        lines[run] = at
-    if len({len(run) for run in lines}) > 1:
-        raise UserError(
-            f"{path}: holds runs of compare.py and of few_instances.py; keep them apart"
-        )
-    return records
+        found[run] = record
+    return found
 
 
-def check_comparison(record: dict) -> tuple:
-    """Return which run of `compare.py` this is; an error where the record holds something else."""
-    run = tuple(record[name] for name in ("task", "arm", "rate", "seed"))
-    if run[0] not in TASKS or run[1] not in ARMS or not 0 < float(run[2]) < np.inf:
-        raise ValueError("an unknown task, arm or learning rate")
-    check_numbers(record["curve"], 4)
-    check_numbers([[run[3], record["informative"], record["groups"] - 1]], 3)
-    for counts in record["picked"]:
-        check_numbers([[len(kind) for kind in counts]], len(counts))
-        check_numbers([counts.values()], len(counts))
-    return run
+def is_run(record: dict, columns: int) -> bool:
+    """Return whether seed, curve and groups of a record are such as both experiments leave.
+
+    A row of the curve has so many columns, of which the last one is the accuracy.
+    """
+    curve, groups, informative = (record.get(n) for n in ("curve", "groups", "informative"))
+    return (
+        is_count(record.get("seed"))
+        and is_count(informative) and is_count(groups) and 0 < groups >= informative
+        and isinstance(curve, list) and len(curve) > 0
+        and all(isinstance(row, list) and len(row) == columns for row in curve)
+        and all(is_number(number) for row in curve for number in row)
+        and all(row[-1] <= 1 for row in curve)
+    )  # fmt: skip
 
 
-def check_few(record: dict) -> tuple:
-    """Return which run of `few_instances.py` this is; an error where it holds something else."""
-    run = record["N"], record["seed"]
-    check_numbers(record["curve"], 2)
-    bound = 0 if record["bound"] is None else record["bound"]
-    numbers = [record["N"] - 1, record["seed"], record["informative"], record["groups"] - 1]
-    check_numbers([[*numbers, record["before"], bound]], 6)
-    return run
+def is_count(value: object) -> bool:
+    """Return whether a value of JSON is a whole number >= 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def check_numbers(rows: list[list[float]], width: int) -> None:
-    """Raise an error unless there are rows, and each holds so many numbers >= 0 and finite."""
-    if not rows:
-        raise ValueError("an empty list")
-    for row in rows:
-        if len(row) != width or not all(0 <= float(number) < np.inf for number in row):
-            raise ValueError("a list of other lengths or values")
+def is_number(value: object) -> bool:
+    """Return whether a value of JSON is a number such as runs leave."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value <= LARGEST
 
 
 def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:

@@ -1,15 +1,17 @@
 """Chat templates: the program in a checkpoint that lays out a conversation, run with care.
 
-A chat template is a Jinja program that came with a checkpoint, so it is code of people whom nobody
-here knows.  It runs in Jinja's sandbox, with the names that transformers gives it.  The sandbox
-keeps it from files and from Python's insides, but not from loops without end, `10**10**8`, or ten
-gigabytes of text.  So before a template is used it lays out one chat in a process of its own, with
-limits on time, memory and text, and whatever goes wrong is one line with the template's own words.
+What it teaches: how a conversation becomes one text.  A chat template is a Jinja program in the
+checkpoint, which writes the turns one after another, with marks around each, as the model was
+trained to read them.  It is also code of people whom nobody here knows.  It runs in Jinja's
+sandbox, with the names that transformers gives it.  The sandbox keeps it from files and from
+Python's insides, but not from loops without end, `10**10**8`, or ten gigabytes of text.  So it runs
+in a process of its own, with limits on time, memory and text, and never in the one that trains.
+Whatever goes wrong is one line with the template's own words.
 
-Where it stands: below `data.prompt_ids`, for `data.template` "chat".
+Where it stands: below `data.make_prompts`, for `data.template` "chat".
 
-Try changing first: `MOST_SECONDS`.  A template takes less than a millisecond; the process around it
-takes a few tenths of a second, once per template.
+Try changing first: `AT_ONCE`.  At 1 each chat has a process of its own, and the prompts of 100
+problems took 22 seconds instead of 0.2.
 """
 
 import json
@@ -24,40 +26,41 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from plumbing.command import UserError
+from plumbing.command import UserError, one_line
 
 if TYPE_CHECKING:
     from jinja2.parser import Parser
     from transformers import PreTrainedTokenizerBase
 
-MOST_SECONDS = 10  # that a template may take for one chat
-MOST_MEMORY = 2**30  # bytes of address space, where the system can limit it
+AT_ONCE = 1000  # chats that are laid out in one process
+MOST_SECONDS = 10  # that such a process may take
+MOST_MEMORY = 2**30  # bytes of its address space, where the system can limit it
 MOST_CHARACTERS = 4_000_000  # of one chat as it is laid out
 OLDEST_JINJA = (3, 1, 6)  # older ones have holes in their sandbox
 
 Turns = list[dict[str, str]]
 
 
-def lay_out(tokenizer: "PreTrainedTokenizerBase", turns: Turns, date: str = "") -> str:
-    """Return the chat as a text that ends where the model's turn begins.
+def lay_out(tokenizer: "PreTrainedTokenizerBase", chats: list[Turns], date: str = "") -> list[str]:
+    """Return each chat as a text that ends where the model's turn begins.
 
-    `turns` are dicts of "role" and "content".  A template that asks for today gets `date`, as
-    YYYY-MM-DD, or where it is empty the clock's.  The text is that of transformers'
+    The turns of a chat are dicts of "role" and "content".  A template that asks for today gets
+    `date`, as YYYY-MM-DD, or where it is empty the clock's.  The texts are those of transformers'
     `apply_chat_template(..., tokenize=False, add_generation_prompt=True)`.  `UserError` says what
     is wrong with the template.
     """
     place = f"{tokenizer.name_or_path}: its chat template".removeprefix(": ")
     template = _template_of(tokenizer.chat_template, place)
-    chat = {"turns": turns, "special": _special_tokens(tokenizer), "date": date}
+    names = {"template": template, "special": _special_tokens(tokenizer), "date": date}
+    texts = []
     try:
-        if template not in _tried:
-            _try_out(template, chat)
-        text = run(template, **chat)
-    except Exception as error:  # a template may raise whatever Python can
-        remedy = "or give data.template a text with {problem} in it"
-        raise UserError(f"{place} {said(error)}; mend it, {remedy}") from error
-    _tried.add(template)
-    return text
+        for first in range(0, len(chats), AT_ONCE):
+            some = chats[first : first + AT_ONCE]
+            texts += _laid_out_elsewhere({"names": names, "chats": some})
+    except UserError as error:
+        remedy = "mend it, or give data.template a text with {problem} in it"
+        raise UserError(f"{place} {error}; {remedy}") from error
+    return texts
 
 
 def _template_of(template: object, place: str) -> str:
@@ -104,7 +107,7 @@ def run(template: str, turns: Turns, special: dict[str, Any], date: str) -> str:
 
 
 class Generation(Extension):
-    """{% generation %}, which marks the assistant's words; here they are part of the text."""
+    """Take the words within {% generation %}, which marks the assistant's, as part of the text."""
 
     tags = frozenset({"generation"})
 
@@ -114,32 +117,8 @@ class Generation(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-class Namespace(jinja2.utils.Namespace):
-    """Jinja's `namespace`, which must not take names that mean something to Python itself."""
-
-    def __init__(*args: object, **values: object) -> None:
-        self, *given = args  # so that a template's `namespace(self=1)` is no error
-        jinja2.utils.Namespace.__init__(self)
-        for name, value in dict(*given, **values).items():
-            self[name] = value
-
-    def __setitem__(self, name: str, value: object) -> None:
-        if str(name).startswith("_"):
-            raise jinja2.sandbox.SecurityError(f"a namespace must not have a name like {name!r}")
-        super().__setitem__(name, value)
-
-
-class Dict:
-    """The name `dict` in a template, which must not reach Python's own class."""
-
-    fromkeys = staticmethod(dict.fromkeys)
-
-    def __call__(self, *args: object, **values: object) -> dict:
-        return dict(*args, **values)
-
-
 def _refuse(message: object) -> None:
-    """Stand behind `raise_exception`, by which a template says what it does not take."""
+    """Implement `raise_exception`, by which a template says what it does not take."""
     raise jinja2.TemplateError(str(message))
 
 
@@ -147,7 +126,7 @@ def _to_json(
     value: object, ensure_ascii: bool = False, indent: int | None = None,
     separators: tuple[str, str] | None = None, sort_keys: bool = False,
 ) -> str:  # fmt: skip
-    """Stand behind the filter `tojson`: Jinja's own would write < and & as HTML does."""
+    """Implement the filter `tojson`: Jinja's own would write < and & as HTML does."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -167,14 +146,13 @@ def _compiled(template: str) -> jinja2.Template:
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals |= {"raise_exception": _refuse, "dict": Dict(), "namespace": Namespace}
+    environment.globals["raise_exception"] = _refuse
     return environment.from_string(template)
 
 
-def said(error: BaseException) -> str:
-    """Return what an error says, in one line without control characters."""
-    words = "".join(c if c.isprintable() else " " for c in str(error))
-    words = " ".join(words.split())[:300]
+def said_by(error: Exception) -> str:
+    """Return what an error says of the template, in one line."""
+    words = one_line(str(error))[:300]
     if isinstance(error, jinja2.TemplateSyntaxError):
         return f"line {error.lineno} is not valid Jinja ({words})"
     if isinstance(error, jinja2.UndefinedError):
@@ -182,7 +160,7 @@ def said(error: BaseException) -> str:
     if isinstance(error, jinja2.sandbox.SecurityError):
         return f"does what the sandbox forbids ({words})"
     if isinstance(error, MemoryError):
-        return "takes too much memory"
+        return f"takes more than {MOST_MEMORY / 2**30:g} GiB of memory"
     if isinstance(error, UserError):
         return words
     if isinstance(error, jinja2.TemplateError):
@@ -190,50 +168,43 @@ def said(error: BaseException) -> str:
     return f"fails with {type(error).__name__}" + (f" ({words})" if words else "")
 
 
-# --------------------------------------------------------------------------- trying a template
+# --------------------------------------------------------------------------- its own process
 
 
-WITHIN = "within the limits"
-_tried: set[str] = set()  # the templates that have laid out a chat so
-
-
-def _try_out(template: str, chat: dict[str, Any]) -> None:
-    """Let another process lay out one chat; `UserError` says which limit the template broke.
-
-    Any other mistake of the template is left to the one who asked: it costs neither time nor
-    memory to make it again.
-    """
+def _laid_out_elsewhere(asked: dict[str, Any]) -> list[str]:
+    """Return what `answer` says in another process; `UserError` says what is wrong there."""
     # a fresh interpreter and no fork: torch's threads would not survive one, and macOS and Windows
     # have none that is safe; it imports no more than Jinja, and so begins in tenths of a second
-    code = f"import sys; sys.path[:] = {sys.path!r}; from plumbing import chat; chat.trial()"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from plumbing import chat; chat.answer()"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], input=json.dumps([MOST_MEMORY, template, chat]),
-            capture_output=True, encoding="utf-8", errors="replace", timeout=MOST_SECONDS,
+            [sys.executable, "-c", code], input=json.dumps(asked), timeout=MOST_SECONDS,
+            capture_output=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise UserError(f"takes more than {MOST_SECONDS} seconds for a chat") from None
-    if done.stdout == WITHIN:
-        return
-    last = (done.stderr.strip().splitlines() or [""])[-1]
-    if done.returncode <= 0 or "MemoryError" in last:  # below 0: ended by the system
-        raise UserError(f"takes more than {MOST_MEMORY / 2**30:g} GiB of memory for a chat")
-    raise UserError(f"cannot be tried in another process ({last})")
+        raise UserError(f"takes more than {MOST_SECONDS} seconds") from None
+    try:
+        said = json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or ["it crashed"])[-1]
+        raise UserError(f"cannot be run in a process of its own ({last})") from None
+    if said["wrong"]:
+        raise UserError(said["wrong"])
+    return said["texts"]
 
 
-def trial() -> None:
-    """Lay out one chat in this process, which is there for nothing else, and say how it went."""
-    memory, template, chat = json.loads(sys.stdin.read())
+def answer() -> None:
+    """Lay out the chats that standard input names, and print the texts, or what is wrong."""
+    asked = json.loads(sys.stdin.read())
     try:
         import resource  # Windows has no such limits
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     except (ImportError, ValueError, OSError):
         pass
     try:
-        run(template, **chat)
-    except MemoryError:
-        return
-    except Exception:  # whatever else it is, the one who asked will meet it too
-        pass
-    print(WITHIN, end="")
+        texts = [run(turns=turns, **asked["names"]) for turns in asked["chats"]]
+        said = json.dumps({"wrong": "", "texts": texts})
+    except Exception as error:  # a template may raise whatever Python can
+        said = json.dumps({"wrong": said_by(error)})
+    print(said, end="")

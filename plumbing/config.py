@@ -22,8 +22,8 @@ from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from data import TASKS
-from plumbing.command import UserError, why
-from plumbing.jsonl import read_bytes
+from plumbing.command import UserError
+from plumbing.json_files import read_json
 from plumbing.selectors import load as load_selectors
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class RolloutConfig:
     max_new_tokens: int = key(40, "tokens at which a response is cut off", least=1, most=2**20)
     temperature: float = key(
         1.0, "temperature of sampling, and of the log-probabilities in the loss",
-        above=0, least=1e-6, most=1e6,
+        least=1e-6, most=1e6,
     )  # fmt: skip
     top_k: int = key(0, "sample among the k likeliest tokens only; 0 for all", least=0)
     top_p: float = key(
@@ -231,7 +231,8 @@ class Config:
 def check(config: object) -> None:
     """Raise a `UserError` that names the first field of a wrong type or out of its limits.
 
-    A whole number where a decimal one is meant becomes one, so that nobody meets another type.
+    A whole number where a decimal one is meant becomes one, as AdamW refuses a whole
+    number as beta1.
     """
     hints = get_type_hints(type(config))
     for f in fields(config):
@@ -240,12 +241,12 @@ def check(config: object) -> None:
             raise UserError(f"{f.name}: must be {_type_name(hint)}, not {value!r}")
         least, most, above = (f.metadata[limit] for limit in ("least", "most", "above"))
         most = LARGEST if most is None and hint is int else most
-        if above is not None and value <= above:
-            raise UserError(f"{f.name}: must be above {above}, not {value}")
         if least is not None and value < least:
             raise UserError(f"{f.name}: must be at least {least}, not {value}")
         if most is not None and value > most:
             raise UserError(f"{f.name}: must be at most {most}, not {value}")
+        if above is not None and value <= above:
+            raise UserError(f"{f.name}: must be above {above}, not {value}")
         if hint is float:
             object.__setattr__(config, f.name, float(value))  # the way past `frozen`
 
@@ -301,15 +302,9 @@ def _unknown(path: str) -> str:
 
 def read_config(path: str | Path, overrides: list[str]) -> Config:
     """Return the configuration in a JSON file, with `key.path=value` overrides laid over it."""
-    try:
-        text = read_bytes(Path(path)).decode("utf-8")
-        values = json.loads(text, object_pairs_hook=_no_repeats)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({why(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: must hold one JSON object")
+    # a number that is not finite is refused below, by the name of its key
+    any_number = {"parse_float": float, "parse_constant": float}
+    values = read_json(path, object_pairs_hook=_no_repeats, **any_number)
     for override in overrides:
         _lay_over(values, override)
     try:
@@ -371,16 +366,15 @@ def _same_number(value: object, other: object) -> bool:
     return type(value) in (int, float) and type(other) in (int, float) and value == other
 
 
-def with_date(cfg: Config, recorded: dict | None = None) -> Config:
+def with_date(cfg: Config, began: object = "") -> Config:
     """Return the configuration with its day filled in where a chat template may print one.
 
-    It is the day of the `recorded` configuration of a run that is resumed, or else today.
+    It is the day on which the run `began`, as a file recorded it, or else today.
     """
     if cfg.data.template != "chat" or cfg.data.date:
         return cfg
-    data = (recorded or {}).get("data")
-    day = data.get("date") if isinstance(data, dict) else None
-    day = day if isinstance(day, str) and is_day(day) else datetime.date.today().isoformat()
+    recorded = isinstance(began, str) and is_day(began)
+    day = began if recorded else datetime.date.today().isoformat()
     return replace(cfg, data=replace(cfg.data, date=day))
 
 

@@ -75,7 +75,7 @@ def replace_folder(folder: Path, write: Callable[[Path], None], keep: Path | Non
         system.force_to_disk(folder.parent)
         if not keep:
             remove(before)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, UserError) as error:
         with suppress(OSError):
             remove(aside)
         if moved and not os.path.lexists(folder):

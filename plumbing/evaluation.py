@@ -17,7 +17,7 @@ WHAT = "the record of an evaluation"
 
 
 class EvaluationRecord:
-    """A record that this process holds; `lines` are those of the problems so far."""
+    """A record that this process holds, with the `lines` of the problems so far."""
 
     def __init__(self, file: BinaryIO, settings: dict, lines: list[dict]) -> None:
         self.file, self.settings, self.lines = file, settings, lines
@@ -44,9 +44,9 @@ def open_record(out: Path, settings: dict, questions: list[dict]) -> Iterator[Ev
     written is removed again.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    held = "another evaluation is writing it; name another file with --out"
+    busy = "another evaluation is writing it; name another file with --out"
     try:
-        with jsonl.extending(out, held) as file:
+        with jsonl.extending(out, busy) as file:
             lines = read_done(out, settings, questions)
             jsonl.mend_end(out, file)
             yield EvaluationRecord(file, settings, lines)
@@ -82,13 +82,15 @@ def read_done(out: Path, settings: dict, questions: list[dict]) -> list[dict]:
 
 
 def differences(head: dict, settings: dict) -> list[str]:
-    """Return what is not the same in a record's first line, with both values or the file's name."""
+    """Return what differs between two first lines of records: both values, or which files."""
     found = []
     for name in [name for name in {**head, **settings} if head.get(name) != settings.get(name)]:
         theirs, ours = head.get(name), settings.get(name)
-        if name == "files" and isinstance(theirs, dict):
+        if name != "files":
+            found.append(f"{name} {theirs!r}, not {ours!r}")
+        elif isinstance(theirs, dict):
             changed = [each for each in {**theirs, **ours} if theirs.get(each) != ours.get(each)]
             found.append(f"changed since: {', '.join(changed)}")
         else:
-            found.append(f"{name} {theirs!r}, not {ours!r}")
+            found.append("it does not say of which files")
     return found

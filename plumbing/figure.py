@@ -3,7 +3,6 @@
 Where it stands: below `report.py` and the plots of experiments and tools.
 """
 
-import io
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,7 @@ COLOURS = ("#0072b2", "#e69f00", "#b8b8b8", "#009e73", "#cc79a7", "#56b4e9", "#d
 
 
 def pyplot() -> ModuleType:
-    """matplotlib's pyplot, drawing into files; `UserError` says what to do where it is missing."""
+    """Return matplotlib's pyplot, which draws into files; `UserError` where it is missing."""
     try:
         import matplotlib
     except ImportError as error:
@@ -42,13 +41,8 @@ def label(text: str, most: int = 24) -> str:
 
 def save(figure: "Figure", path: Path, dpi: int) -> Path:
     """Write a figure as PNG into the place of an older one, close it, and return its path."""
-    drawn = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), disk.in_place_of(path) as aside:
         warnings.simplefilter("ignore")  # of letters that its font lacks: they become boxes
-        figure.savefig(drawn, dpi=dpi)
+        figure.savefig(aside, dpi=dpi, format="png")
     pyplot().close(figure)
-    aside = path.with_name(path.name + disk.UNFINISHED)
-    disk.remove(aside)
-    aside.write_bytes(drawn.getvalue())
-    aside.replace(path)  # a link of that name is replaced too, and not written through
     return path

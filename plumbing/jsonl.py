@@ -4,17 +4,17 @@ Where it stands: below whatever reads such a file back: `record.read_steps`, `ev
 experiments.
 """
 
-import errno
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from plumbing import disk
 from plumbing.command import UserError, why
+from plumbing.json_files import parse, read_bytes
 
 
 def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]:
@@ -23,10 +23,7 @@ def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]
     `what` completes the sentence "this line is not ...".  The beginning of an object in a last line
     without its line break is an error too, unless it is to be left out.
     """
-    try:
-        *lines, last = read_bytes(path).split(b"\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({why(error)})") from error
+    *lines, last = read_bytes(path).split(b"\n")
     records = []
     for number, line in enumerate([*lines, last] if last else lines, start=1):
         try:
@@ -41,37 +38,23 @@ def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]
     return records
 
 
-def parse(line: bytes) -> dict:
-    """Return the object in a line; ValueError where there is none."""
-    try:
-        value = json.loads(line.decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError("brackets within brackets without end") from error
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
-def read_bytes(path: Path) -> bytes:
-    """Return what is in a regular file; OSError for any other, where one might wait without end."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no file", str(path))
-    return path.read_bytes()
-
-
 @contextmanager
-def extending(path: Path, held: str) -> Iterator[BinaryIO]:
-    """Open a file to add lines to, for this process alone; `held` says what else has it.
+def extending(path: Path, busy: str) -> Iterator[BinaryIO]:
+    """Open a file to add lines to, for this process alone.
 
-    A file in which there is nothing afterwards is removed again.
+    `busy` is the message if another process holds it.  A file in which there is nothing afterwards
+    is removed again.
     """
     try:
-        with disk.appending(path, held) as file:
+        with ExitStack() as afterwards, disk.appending(path, busy) as file:
             try:
                 yield file
             finally:
                 if not os.fstat(file.fileno()).st_size:
-                    path.unlink()
+                    try:
+                        path.unlink()  # while no other process can have begun to write it
+                    except PermissionError:  # Windows removes no file that is open
+                        afterwards.callback(path.unlink)
     except OSError as error:
         if error.filename is not None or isinstance(error, BrokenPipeError):
             raise

@@ -220,7 +220,7 @@ def _refuse_other_attention(hf: Mapping[str, Any], family: str, n_layers: int, s
 
 
 def _slides(hf: Mapping[str, Any], family: str, n_layers: int) -> bool:
-    """Whether any layer sees a window of the tokens only, in a config without `layer_types`."""
+    """Return whether any layer sees a window only, in a config without `layer_types`."""
     if family == "llama" or not hf.get("use_sliding_window"):
         return False
     first = hf.get("max_window_layers", 28)  # the layers from this one on have a window

@@ -1,26 +1,29 @@
 """Tokenizers: the files in a checkpoint that turn texts into tokens, read with care, written back.
 
-What is read comes from people whom nobody here knows: a file may be a pipe that never ends, hold
-anything in place of JSON, or make the Rust library behind it panic.  Each of these is one line that
-names the file.  What is written is read alike by transformers 4.57 and 5.
+What it teaches: that a prompt depends on more than its text.  The files say which tokens stand for
+the text, and which token is put before it; a library that reads them otherwise makes other prompts
+of the same problems.  So what is written here is read alike by transformers 4.57 and 5.
 
-Where it stands: below `data.prompt_ids`, which makes prompts, and `policy.Policy`, which saves a
+The files come from people whom nobody here knows.  One may be a pipe that never ends, hold anything
+in place of JSON, or make the Rust library behind it panic.  Each of these is one line that names
+the file.
+
+Where it stands: below `data.make_prompts`, which makes prompts, and `policy.Policy`, which saves a
 trained model with the tokenizer that it was trained with.
 """
 
 import contextlib
 import json
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from plumbing import disk
 from plumbing.command import UserError
+from plumbing.json_files import read_json, read_text, regular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +60,7 @@ def load_tokenizer(folder: str | Path) -> "PreTrainedTokenizerBase":
     has_json = (folder / "tokenizer.json").exists()
     loader = PreTrainedTokenizerFast if has_json else AutoTokenizer
     remedy = "; download it again, tokenizer.json and tokenizer_config.json above all"
-    with one_line(f"{folder}: its tokenizer cannot be loaded", remedy):
+    with library_errors(f"{folder}: its tokenizer cannot be loaded", remedy):
         tokenizer = loader.from_pretrained(str(folder), trust_remote_code=False)
         # some mistakes in the files show only when it is used
         tokenizer.decode([*tokenizer.encode(""), 0], skip_special_tokens=True)
@@ -71,47 +74,27 @@ def _check_files(folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name, path in found.items():
         most = MOST_BYTES.get(name, MOST_BYTES_OF_TEMPLATE)
-        if not _may_be_read(path, most) or name in LEFT_TO_LIBRARY:
+        if not os.path.lexists(path):
             continue
-        try:
-            text = path.read_text(encoding="utf-8")
-            value = json.loads(text) if name.endswith(".json") else {}
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is not UTF-8 ({error})") from error
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: cannot be read as JSON ({error})") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: not a JSON object")
-        if name == CONFIG:
-            config = value
+        if name in LEFT_TO_LIBRARY:
+            regular(path, most)
+        elif not name.endswith(".json"):
+            read_text(path, most)
+        else:
+            value = read_json(path, most)
+            config = value if name == CONFIG else config
     return config
 
 
-def _may_be_read(path: Path, most: int) -> bool:
-    """Say whether a file is there; `UserError` where it is none, or has more than `most` bytes."""
-    if path.is_symlink() and not path.exists():
-        raise UserError(f"{path}: a link to a file that is not there; download it again")
-    if not path.exists():
-        return False
-    about = path.stat()  # of what a link leads to, as a Hugging Face cache is made of links
-    if not stat.S_ISREG(about.st_mode):
-        raise UserError(f"{path}: not a file (a folder, pipe or device is never read)")
-    if about.st_size > most:
-        raise UserError(f"{path}: has {about.st_size:,} bytes; {most:,} are allowed")
-    return True
-
-
 @contextlib.contextmanager
-def one_line(what: str, remedy: str = "") -> Iterator[None]:
-    """Make a `UserError`, `what` before and `remedy` behind, of all that the library raises.
+def library_errors(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn every error of the library into a `UserError`: `what`, the reason, and the `remedy`.
 
-    Its Rust part may panic.  It then prints a report of its own, which is left out here, and raises
-    what is no `Exception`; so does Ctrl-C, which must pass.
+    Where the library's Rust part panics it raises an error that is no `Exception`.  Ctrl-C raises
+    such an error too, and passes.
     """
     try:
-        with _rust_reports_left_out():
+        with _reports_held_back():
             yield
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -125,35 +108,30 @@ def one_line(what: str, remedy: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _rust_reports_left_out() -> Iterator[None]:
-    """Hold back what is written to standard error meanwhile, and show it where nothing failed."""
-    try:
-        shown = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    held = _held_back()
-    os.dup2(held.fileno(), 2)
-    try:
-        yield
-    finally:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        os.dup2(shown, 2)
-        os.close(shown)
-        held.seek(0)
-        reports = held.read()
-        if reports:
-            held.seek(0)
-            held.truncate()
-    if reports:
-        os.write(2, reports)
+def _reports_held_back() -> Iterator[None]:
+    """Hold back what is written to standard error meanwhile, and show it where nothing failed.
 
-
-@cache
-def _held_back() -> BinaryIO:
-    """Return the file that standard error goes to meanwhile: one, as every prompt needs it."""
-    return tempfile.TemporaryFile()
+    Rust prints a report of its own when it panics, in many lines and past Python's `sys.stderr`.
+    """
+    with contextlib.ExitStack() as stack:
+        held = None
+        with contextlib.suppress(OSError):  # no standard error, or no folder for the file
+            shown = os.dup(2)
+            stack.callback(os.close, shown)
+            held = stack.enter_context(tempfile.TemporaryFile())
+        try:
+            if held:
+                os.dup2(held.fileno(), 2)
+            yield
+        finally:
+            if held:
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
+                    sys.stderr.flush()
+                os.dup2(shown, 2)
+        if held:
+            with contextlib.suppress(OSError):
+                held.seek(0)
+                os.write(2, held.read())
 
 
 # --------------------------------------------------------------------------- encoding
@@ -168,7 +146,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: str, plain: bool) -> list
     """
     bos = tokenizer.bos_token
     try:
-        with one_line("its library fails"):
+        with library_errors("its library fails"):
             tokens = tokenizer.encode(text, add_special_tokens=False)
             if not plain or (bos and text.lstrip().startswith(bos)):
                 return tokens
@@ -198,7 +176,8 @@ def _not_in_alphabet(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     """Write the tokenizer's files, so that transformers 4.57 and 5 both read this tokenizer."""
-    tokenizer.save_pretrained(folder)
+    with library_errors(f"{folder}: the tokenizer cannot be written"):  # by Rust: no OSError
+        tokenizer.save_pretrained(folder)
     if not (folder / "tokenizer.json").exists():
         return  # a tokenizer in Python keeps its own class, which both versions have
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -229,11 +208,9 @@ def generation_settings(folder: Path) -> dict[str, Any]:
     """
     from transformers import GenerationConfig
 
-    from plumbing.weights import read_json  # with torch, which takes a second to import
-
     known = vars(GenerationConfig())
     path = folder / GENERATION
-    values = read_json(path) if path.exists() else {}
+    values = read_json(path) if os.path.lexists(path) else {}
     return {key: value for key, value in values.items() if key in known}
 
 

@@ -23,7 +23,6 @@ without them, and answers another text.
 """
 
 import json
-import math
 import os
 import stat
 from collections.abc import Mapping
@@ -36,14 +35,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from plumbing import disk
-from plumbing.command import UserError, looked_for_from, one_line, why
+from plumbing.command import UserError, looked_for_from, one_line
+from plumbing.json_files import read_json, regular
 from plumbing.settings import settings_to_write, shown
 
 if TYPE_CHECKING:
     from safetensors import PySafeSlice
     from transformers import PreTrainedTokenizerBase
 
-LARGEST_JSON = 10_000_000  # bytes; the index of the largest models has 100,000
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -79,36 +78,6 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
             f"{place}: no such model folder{where}, and not to be had from the Hugging Face hub "
             f"({reason}); without a network, give the folder of a downloaded copy"
         ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or raise a `UserError` that names the file.
-
-    What is no regular file could be read for ever, and a very large one fill the memory: both are
-    refused before they are opened.
-    """
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_JSON:
-            raise UserError(f"{path}: has {size} bytes, and at most {LARGEST_JSON} are read")
-        text = _regular(path).read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({why(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return value
-
-
-def _finite(text: str) -> float:
-    """Return a number of a JSON file; Python alone reads NaN, Infinity and 1e999 from one."""
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return float(text)
 
 
 def write_folder(
@@ -244,7 +213,7 @@ def _weight_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: holds an adapter; give the model that it was merged into")
     single = folder / "model.safetensors"
     if os.path.lexists(single):
-        return [_regular(single)]
+        return [regular(single)]
     index = folder / "model.safetensors.index.json"
     if not os.path.lexists(index):
         raise UserError(f"{folder}: no model.safetensors (pickled weights are not read)")
@@ -260,11 +229,4 @@ def _weight_files(folder: Path) -> list[Path]:
             )
         if not os.path.lexists(folder / name):
             raise UserError(f"{folder / name}: missing, though the index names it")
-    return [_regular(folder / name) for name in names]
-
-
-def _regular(path: Path) -> Path:
-    """Return the path of a regular file or a link to one; reading anything else may never end."""
-    if not os.path.isfile(path):
-        raise UserError(f"{path}: not a regular file, and nothing else is read")
-    return path
+    return [regular(folder / name) for name in names]

@@ -40,9 +40,25 @@ def test_a_folder_that_cannot_be_replaced_is_there_as_before(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", failing)
-        with pytest.raises(UserError, match="model: cannot be written .*Input/output error") as e:
+        with pytest.raises(UserError, match=r"model: cannot be written .*Input/output error") as e:
             folder_with(tmp_path / "model", "two")
     assert e.value.code == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "weights").read_text() == "one"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), UserError("the tokenizer: full")])
+def test_whatever_cannot_be_written_leaves_the_old_folder_and_nothing_else(tmp_path, error):
+    """Rust's libraries know no OSError."""
+    folder_with(tmp_path / "model", "one")
+
+    def refuse(new):
+        (new / "weights").write_text("half")
+        raise error
+
+    with pytest.raises(UserError, match="model: cannot be written") as raised:
+        disk.replace_folder(tmp_path / "model", refuse)
+    assert raised.value.code == 1 and "full" in str(raised.value)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "weights").read_text() == "one"
 

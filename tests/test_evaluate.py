@@ -105,7 +105,7 @@ def test_a_trained_checkpoint_is_better_on_what_it_learned(tmp_path, capsys):
         (["--data", "nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
         (["--data", "math500", "--benchmarks", "nowhere"], "nowhere/math500.jsonl: no such file"),
         (["--k", "-1"], "need --k >= 0"),
-        (["--temperature", "0"], "rollout.temperature: must be above 0"),
+        (["--temperature", "0"], "rollout.temperature: must be at least 1e-06, not 0"),
         (["--template", "x"], "data.template: must hold {problem}"),
         (["--system", "x"], "data.system: only the template 'chat'"),
         (["--device", "abacus"], "device: this machine has no 'abacus'"),
@@ -153,19 +153,16 @@ def test_benchmarks_have_names(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of base/ that may be changed, with a chat template and a generation config."""
+    """A copy of base/ that may be changed, with a chat template."""
     folder = shutil.copytree(ROOT / "base", tmp_path / "model")
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings["chat_template"] = "{{ messages[0]['content'] }}"
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    (folder / "generation_config.json").write_text('{"eos_token_id": 2}')
     return folder
 
 
 CHANGES = {  # a file, what stands in it, what stands there later
     "tokenizer_config.json": ("[0]", "[-1]"),
-    "generation_config.json": ("2", "0"),
-    "config.json": ('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'),
     "tokenizer.json": ('"version": "1.0"', '"version":  "1.0"'),
 }
 
@@ -182,6 +179,28 @@ def test_a_model_that_changed_is_another_and_the_file_is_named(tmp_path, capsys,
     assert main(words) == 2
     assert f"with other settings (changed since: {name});" in capsys.readouterr().err
     assert (tmp_path / "e.jsonl").read_bytes() == content
+
+
+def test_a_record_that_does_not_say_of_which_files_is_another(tmp_path, capsys):
+    """Older records had no such key.  The sums of all files would fill the terminal."""
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out)) == 0
+    head, *lines = out.read_text().splitlines(keepends=True)
+    for files in ({}, {"files": None}, {"files": "a" * 16}):
+        settings = {name: value for name, value in json.loads(head).items() if name != "files"}
+        content = json.dumps({**settings, **files}) + "\n" + "".join(lines)
+        out.write_text(content)
+        assert main(arguments(out)) == 2
+        error = capsys.readouterr().err
+        assert "with other settings (it does not say of which files);" in error
+        assert out.read_text() == content
+
+
+def test_each_prompt_is_hashed_once(tmp_path, monkeypatch):
+    made, genuine = [], evaluate.question
+    monkeypatch.setattr(evaluate, "question", lambda *a: made.append(a) or genuine(*a))
+    assert main(arguments(tmp_path / "e.jsonl")) == 0
+    assert len(made) == 6
 
 
 def test_a_model_that_was_trained_further_is_another(tmp_path, capsys, folder):
@@ -207,7 +226,7 @@ def test_an_evaluation_that_goes_on_keeps_its_day(tmp_path, capsys, folder, monk
     monkeypatch.setattr("plumbing.config.datetime", FakeDatetime)
     (tmp_path / "e.jsonl").write_text("".join([head, *lines[:3]]))
     assert main(words) == 0 and (tmp_path / "e.jsonl").read_text() == whole
-    assert main([*words[:-4], *words[-4:], "--out", str(tmp_path / "new.jsonl")]) == 0
+    assert main([*words, "--out", str(tmp_path / "new.jsonl")]) == 0
     new = [json.loads(line) for line in (tmp_path / "new.jsonl").read_text().splitlines()]
     assert new[0]["date"] == "2001-02-03" != day
     assert new[1]["prompt"] != json.loads(lines[0])["prompt"]

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from model import load
 from plumbing.command import UserError
-from plumbing.weights import LARGEST_JSON, find_folder, stop_ids
+from plumbing.json_files import LARGEST
+from plumbing.weights import find_folder, stop_ids
 
 # --------------------------------------------------------------------------- nothing without end
 
@@ -108,7 +109,7 @@ def test_what_is_no_readable_file_is_named(folder, name, kind):
     line = refusal(lambda: (load(folder), stop_ids(folder, tokenizer)))
     assert line.startswith(f"{folder / name}: ")
     if kind == "10 GB" and name != "model.safetensors":
-        assert str(LARGEST_JSON) in line
+        assert f"{LARGEST:,} are allowed" in line
 
 
 def header(file: bytes) -> tuple[dict, bytes]:

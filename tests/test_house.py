@@ -66,7 +66,7 @@ ALLOWED = {  # a file or folder, and all that it may import of ours
     "data": {
         "plumbing.chat",
         "plumbing.command",
-        "plumbing.jsonl",
+        "plumbing.json_files",
         "plumbing.tokenizer",
         "answers.golds",
     },

@@ -13,7 +13,15 @@ from conftest import ROOT
 from tokenizers.processors import Sequence, TemplateProcessing
 
 import policy
-from data import ALPHABET, Problem, load_jsonl, load_tokenizer, prompt_ids, task_problems
+from data import (
+    ALPHABET,
+    Problem,
+    load_jsonl,
+    load_tokenizer,
+    make_prompts,
+    prompt_ids,
+    task_problems,
+)
 from plumbing import chat
 from plumbing.command import UserError
 from plumbing.config import Config, build, differences, with_date
@@ -104,9 +112,19 @@ def test_a_message_about_a_long_prompt_is_short(tokenizer):
 def test_a_prompt_without_tokens_is_refused_with_its_place(monkeypatch):
     model = policy.Policy(build(Config, {"model": str(ROOT / "base")}))
     for ids, why in (([], "empty"), ([3, 19], "token 19 is not in the model's vocabulary of 19")):
-        monkeypatch.setattr(policy, "prompt_ids", lambda *given, ids=ids: ids)
+        monkeypatch.setattr(policy, "make_prompts", lambda *given, ids=ids: [ids])
         with pytest.raises(UserError, match=rf"^p\.jsonl:7: its prompt .*\({why}\)"):
             model.prompt(dataclasses.replace(SUM, source="p.jsonl:7"))
+
+
+def test_a_policy_makes_each_prompt_once(monkeypatch):
+    asked, make = [], policy.make_prompts
+    monkeypatch.setattr(policy, "make_prompts", lambda t, name, new, *more: (
+        asked.extend(new), make(t, name, new, *more))[1])  # fmt: skip
+    model = policy.Policy(build(Config, {"model": str(ROOT / "base")}))
+    other = Problem("2+2=", "4")
+    assert model.prompts([SUM, other, SUM]) == [[BOS, *IDS], [BOS, 5, 13, 5, 16], [BOS, *IDS]]
+    assert model.prompt(SUM) == [BOS, *IDS] and asked == [SUM, other]
 
 
 # ---- chats, beside transformers
@@ -132,7 +150,7 @@ TEMPLATES = {
 }
 
 
-@pytest.mark.parametrize("around", SINGLE)
+@pytest.mark.parametrize("around", ["none", "both"])
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_chat_has_the_tokens_of_transformers(name, around):
     tokenizer = put_around(chatty(TEMPLATES[name]), around)
@@ -143,9 +161,8 @@ def test_a_chat_has_the_tokens_of_transformers(name, around):
             turns, add_generation_prompt=True, tokenize=True, return_dict=False
         )
         assert prompt_ids(tokenizer, "chat", SUM, system) == ids
-        first_words = tokenizer.encode("1+1=2", add_special_tokens=False)
-        prompt = prompt_ids(tokenizer, "chat", SUM, system, "{problem}2")
-        assert prompt == ids + first_words
+    first_words = tokenizer.encode("1+1=2", add_special_tokens=False)
+    assert prompt_ids(tokenizer, "chat", SUM, "1-1=0", "{problem}2") == ids + first_words
 
 
 def test_a_template_that_begins_with_a_space_has_it_before_its_bos():
@@ -153,7 +170,7 @@ def test_a_template_that_begins_with_a_space_has_it_before_its_bos():
     turns = [{"role": "user", "content": SUM.text}]
     tokenizer = chatty(template)
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    assert chat.lay_out(tokenizer, turns) == text == " <bos>1+1="
+    assert chat.lay_out(tokenizer, [turns]) == [text] == [" <bos>1+1="]
 
 
 def test_a_tokenizer_of_bytes_makes_the_same_chat(tmp_path):
@@ -202,14 +219,16 @@ def test_a_chat_has_its_system_line_and_its_first_words(tokenizer):
     ("template", "words"),
     [
         ("{{ raise_exception('System role not supported') }}", "says: System role not supported"),
-        ("{{ raise_exception('a\nb\x1b[31m\u2028c') }}", "says: a b [31m c;"),
+        ("{{ raise_exception('a\nb\x1b[31m\u2028c') }}", r"says: a b\x1b[31m\u2028c;"),
         ("{{ raise_exception('') }}", "refuses this chat"),
         ("{% if %}", "line 1 is not valid Jinja (Expected an expression"),
         ("1\n{{ 2 | nosuch }}", "line 2 is not valid Jinja (No filter named 'nosuch'"),
         ("{{ conversation[0].content }}", "('conversation' is undefined)"),
         ("{{ messages[0]['content'].text.x }}", "uses a name that is not there"),
         ("{{ ''.__class__.__mro__ }}", "does what the sandbox forbids"),
-        ("{% set n = namespace(__class__=1) %}1", "does what the sandbox forbids"),
+        ("{% set n = namespace(a=1) %}{{ n.__class__.__mro__ }}", "does what the sandbox forbids"),
+        ("{{ dict.__subclasses__() }}", "does what the sandbox forbids"),
+        ("{{ dict.mro() }}", "does what the sandbox forbids"),
         ("{{ messages.append(1) }}", "does what the sandbox forbids"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "fails with RecursionError"),
         ("{{ 1 / 0 }}", "fails with ZeroDivisionError (division by zero)"),
@@ -260,7 +279,7 @@ LOOPS = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% 
 )
 def test_a_template_without_end_is_stopped(template, monkeypatch):
     monkeypatch.setattr(chat, "MOST_SECONDS", 1)
-    assert "takes more than 1 seconds for a chat" in refused(template)
+    assert "takes more than 1 seconds; mend it" in refused(template)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +292,7 @@ def test_a_template_without_end_is_stopped(template, monkeypatch):
 )
 def test_a_template_that_fills_the_memory_is_stopped(template):
     pytest.importorskip("resource", reason="this system has no limit on memory")
-    assert "takes more than 1 GiB of memory for a chat" in refused(template)
+    assert "takes more than 1 GiB of memory; mend it" in refused(template)
 
 
 def test_a_text_of_millions_of_characters_is_refused():
@@ -283,21 +302,51 @@ def test_a_text_of_millions_of_characters_is_refused():
     assert limit in refused(ten_gigabytes)
 
 
-def test_a_template_is_tried_once(monkeypatch):
-    tried = []
-    monkeypatch.setattr(chat, "_try_out", lambda template, chat: tried.append(template))
-    tokenizer = chatty("{{ messages[0].content }}{# tried once #}")
-    for text in ("1", "2", "3"):
-        prompt_ids(tokenizer, "chat", Problem(text, ""))
-    assert tried == [tokenizer.chat_template]
+@pytest.mark.parametrize("limit", ["time", "memory", "text"])
+def test_a_template_that_some_problem_lets_run_for_ever_is_stopped(monkeypatch, limit):
+    if limit == "memory":
+        pytest.importorskip("resource", reason="this system has no limit on memory")
+    monkeypatch.setattr(chat, "MOST_SECONDS", 2)
+    harm, words = {
+        "time": (LOOPS, "takes more than 2 seconds"),
+        "memory": ("{{ 'x' * 10000000000 }}", "takes more than 1 GiB of memory"),
+        "text": ("{{ '1' * 5000000 }}", "makes a text of more than"),
+    }[limit]
+    tokenizer = chatty("{% if messages[0].content == '3' %}" + harm + "{% endif %}1")
+    some = [Problem(text, "") for text in "123"]
+    assert make_prompts(tokenizer, "chat", some[:2]) == [[4], [4]]
+    with pytest.raises(UserError, match=words):
+        make_prompts(tokenizer, "chat", some)
 
 
-def test_a_process_that_cannot_try_a_template_says_why(monkeypatch):
-    monkeypatch.setattr(sys, "path", [])
-    assert "cannot be tried in another process (ModuleNotFoundError" in refused("1{# path #}")
+def test_one_process_lays_out_many_chats_and_this_one_none(monkeypatch):
+    def started(*args, run=subprocess.run, **options):
+        processes.append(args)
+        return run(*args, **options)
+
+    processes = []
+    monkeypatch.setattr(chat, "AT_ONCE", 3)
+    monkeypatch.setattr(chat, "run", lambda **given: pytest.fail("a template ran here"))
+    monkeypatch.setattr(subprocess, "run", started)
+    some = [Problem(text, "") for text in "1234567"]
+    ids = make_prompts(chatty("{{ messages[0].content }}"), "chat", some)
+    assert ids == [[n] for n in range(4, 11)] and len(processes) == 3
 
 
-def test_the_process_that_tries_a_template_imports_little():
+def test_a_process_that_ends_otherwise_is_no_lack_of_memory(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [])
+        assert "cannot be run in a process of its own (ModuleNotFoundError" in refused("1")
+    for code in ("import os; os.kill(os.getpid(), 9)", "import os; os._exit(3)"):
+        crashing = [sys.executable, "-c", code]
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                subprocess, "run", lambda _, run=subprocess.run, c=crashing, **o: run(c, **o)
+            )
+            assert "cannot be run in a process of its own (it crashed)" in refused("1")
+
+
+def test_the_process_that_lays_out_chats_imports_little():
     code = "import sys; from plumbing import chat; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
@@ -333,8 +382,8 @@ def config(**data):
 def test_the_day_is_filled_in_where_a_run_begins_and_kept_when_it_is_resumed():
     begun = with_date(config(template="chat"))
     assert begun.data.date == datetime.date.today().isoformat()
+    assert with_date(config(template="chat"), "2024-02-29").data.date == "2024-02-29"
     recorded = dataclasses.asdict(config(template="chat", date="2024-02-29"))
-    assert with_date(config(template="chat"), recorded).data.date == "2024-02-29"
     assert not differences(dataclasses.asdict(config(template="chat")), recorded)
     other = dataclasses.asdict(config(template="chat", date="2024-03-01"))
     assert differences(other, recorded) == [("data.date", "2024-03-01", "2024-02-29")]
@@ -344,9 +393,9 @@ def test_a_run_without_a_chat_template_has_no_day():
     assert with_date(config()) == config()
 
 
-@pytest.mark.parametrize("recorded", [{}, {"data": None}, {"data": {"date": 5}}, {"data": {}}])
-def test_an_older_run_has_no_day_to_keep(recorded):
-    begun = with_date(config(template="chat"), recorded)
+@pytest.mark.parametrize("began", ["", None, 5, "2024-02-30", ["2024-02-29"]])
+def test_an_older_run_has_no_day_to_keep(began):
+    begun = with_date(config(template="chat"), began)
     assert begun.data.date == datetime.date.today().isoformat()
 
 

@@ -38,9 +38,8 @@ def made(monkeypatch, tmp_path):
     def in_processes(function, missing, processes):
         for job in missing:
             jobs.append(job)
-            yield record(job[1], job[2], job[3]) if len(job) == 4 else {
-                **FEW, "N": job[1], "seed": job[2]
-            }  # fmt: skip
+            few = {**FEW, "N": job[0], "seed": job[-1]}
+            yield record(*job[1:]) if len(job) == 4 else few
 
     monkeypatch.setattr(runs, "in_processes", in_processes)
     monkeypatch.chdir(tmp_path)
@@ -111,32 +110,63 @@ def test_the_same_run_twice_is_refused_with_both_lines(tmp_path, capsys, made, r
     assert (tmp_path / "runs.jsonl").read_bytes() == content and not made
 
 
-WRONG = [
-    (record(arm="nobody"), "an unknown task, arm"),
-    (record(rate=-1), "an unknown task, arm"),
-    (record(rate=10**400), "OverflowError"),
-    (record(seed=None), "not the record"),
-    ({**record(), "curve": []}, "an empty list"),
-    ({**record(), "curve": [[0, 0, 0]]}, "other lengths"),
-    ({**record(), "curve": [[0, 0, 0, float("nan")]]}, "other lengths or values"),
-    ({**record(), "curve": "abcd"}, "not the record"),
-    ({**record(), "groups": 0}, "other lengths or values"),
-    ({**record(), "picked": [{"carry": "x"}]}, "not the record"),
-    ({**record(), "picked": 3}, "not the record"),
-    ({**FEW, "N": "x"}, "not the record"),
-    ({**FEW, "curve": [7, 0.5]}, "not the record"),
-    ({**FEW, "before": None}, "not the record"),
-    ({**FEW, "bound": "x"}, "not the record"),
-    ({"seed": 0, "curve": [[0, 0, 0, 0.2]]}, "not the record"),
-    ([1], "not a JSON object"),
+WRONG_COMPARISONS = [
+    record(arm="nobody"),
+    record(arm=["dopr"]),
+    record(task=None),
+    record(rate=-1),
+    record(rate="1e-4"),
+    record(rate=10**400),
+    record(seed=None),
+    record(seed=0.5),
+    record(seed=True),
+    {**record(), "curve": []},
+    {**record(), "curve": [[0, 0, 0]]},
+    {**record(), "curve": [[0, 0, 0, float("nan")]]},
+    {**record(), "curve": [[0, 0, 0, 1.5]]},
+    {**record(), "curve": [[64, 1280, 4, 0.5]]},
+    {**record(), "curve": [[0, 0, 0, True]]},
+    {**record(), "curve": ["0000"]},
+    {**record(), "curve": "abcd"},
+    {**record(), "groups": 0},
+    {**record(), "informative": 999},
+    {**record(), "picked": [{"carry": "x"}]},
+    {**record(), "picked": [["a"]]},
+    {**record(), "picked": ["ab"]},
+    {**record(), "picked": 3},
+    {"seed": 0, "curve": [[0, 0, 0, 0.2]]},
+    FEW,
+    [1],
+]
+WRONG_FEW = [
+    {**FEW, "N": "x"},
+    {**FEW, "N": 1.5},
+    {**FEW, "N": 0},
+    {**FEW, "seed": [0]},
+    {**FEW, "curve": [7, 0.5]},
+    {**FEW, "curve": ["12"]},
+    {**FEW, "curve": [[7, 0.5, 0]]},
+    {**FEW, "before": None},
+    {**FEW, "before": True},
+    {**FEW, "bound": "x"},
+    {**FEW, "bound": float("inf")},
+    {**FEW, "informative": -1},
+    record(),
 ]
 
 
-@pytest.mark.parametrize(("wrong", "message"), WRONG)
-def test_a_record_of_something_else_names_its_line(tmp_path, wrong, message):
-    write(tmp_path / "runs.jsonl", record(seed=7), wrong)
-    with pytest.raises(runs.UserError, match=rf"runs\.jsonl:2: .*{message}"):
-        runs.read(tmp_path / "runs.jsonl")
+@pytest.mark.parametrize(
+    ("command", "good", "wrong"),
+    [("compare", record(seed=7), wrong) for wrong in WRONG_COMPARISONS]
+    + [("few_instances", {**FEW, "seed": 7}, wrong) for wrong in WRONG_FEW],
+)
+def test_a_record_of_something_else_names_its_line(tmp_path, capsys, command, good, wrong):
+    file = tmp_path / "runs.jsonl"
+    content = write(file, good, wrong)
+    assert main_of(command, "--tables", "--out", file) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {file}:2: not the record of a run") and error.count("\n") == 1
+    assert file.read_bytes() == content
 
 
 def test_a_file_of_the_other_experiment_is_not_written_to(tmp_path, capsys, made):

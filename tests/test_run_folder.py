@@ -296,8 +296,10 @@ def test_a_file_elsewhere_is_not_written_through_a_link(run, tmp_path, capsys, n
 
 
 @pytest.mark.parametrize("name", ["lock", "metrics.jsonl"])
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("make", [getattr(os, "mkfifo", None), os.mkdir])
 def test_what_is_no_file_is_named_and_nobody_waits_for_it(run, capsys, name, make):
+    if make is None:
+        pytest.skip("this system has no named pipes")
     (run / name).unlink()
     make(run / name)
     assert start(run, "steps=3", resume=["--resume"]) in (1, 2)

@@ -1,5 +1,6 @@
 """Other machines, by stand-ins: Windows and macOS, their disks, locks and signals, Apple's GPUs."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -11,17 +12,30 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from plumbing import device, disk, system
+from plumbing import device, disk, jsonl, system
 from plumbing.command import UserError
+from plumbing.memory import OffloadedAdamW
+from plumbing.run import restore_model
 from plumbing.stop import Stop
 from rollout import Sampler
 
 # ------------------------------------------------------------------------------- the disk
 
 
+def is_open(path):
+    """Whether a file is open in this process."""
+    for descriptor in range(256) if os.path.isfile(path) else ():
+        with contextlib.suppress(OSError):  # no such descriptor
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return True
+    return False
+
+
 @pytest.fixture
 def windows(monkeypatch):
-    """What Windows refuses: to open a folder, to flush what is open for reading, and two locks."""
+    """What Windows refuses: to open a folder, to flush what is open for reading, two locks, and to
+    remove or rename a file that is open.
+    """
     held, genuine_open, genuine_sync, modes = set(), os.open, os.fsync, {}
 
     def open_(path, flags, *more, **beside):
@@ -46,6 +60,16 @@ def windows(monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied")
         held.add(place)
 
+    def refuse_what_is_open(genuine):
+        def call(*paths, **beside):
+            if not beside and any(map(is_open, paths)):
+                raise PermissionError(errno.EACCES, "The process cannot access the file", paths[0])
+            return genuine(*paths, **beside)
+
+        return call
+
+    for name in ("unlink", "rename", "replace"):
+        monkeypatch.setattr(os, name, refuse_what_is_open(getattr(os, name)))
     msvcrt = types.SimpleNamespace(locking=locking, LK_NBLCK="LK_NBLCK")
     monkeypatch.setattr(system, "fcntl", None)
     monkeypatch.setattr(system, "msvcrt", msvcrt)
@@ -83,9 +107,43 @@ def test_what_is_appended_on_windows_stands_at_the_end(tmp_path, windows):
     assert file.read_bytes() == b"one\ntwo\n"
 
 
-def test_line_ends_are_the_same_everywhere(tmp_path):
-    disk.write_text(tmp_path / "a.json", "one\ntwo\n")
-    assert (tmp_path / "a.json").read_bytes() == b"one\ntwo\n"
+def test_a_text_is_replaced_whole_and_its_line_ends_are_the_same_everywhere(tmp_path):
+    for text in ("one and more\n", "one\ntwo\n"):
+        disk.write_text(tmp_path / "a.json", text)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json", b"one\ntwo\n")]
+
+
+def test_what_is_open_stays_where_it_is_on_windows(tmp_path, windows):
+    """The stand-in itself: else the tests with it would pass whatever is left open."""
+    file = tmp_path / "a"
+    with file.open("w"):
+        for move in (file.unlink, lambda: file.rename("b"), lambda: file.replace("b")):
+            with pytest.raises(PermissionError, match="cannot access the file"):
+                move()
+    file.unlink()
+
+
+@pytest.mark.parametrize("error", [None, UserError, KeyboardInterrupt])
+@pytest.mark.parametrize("lines", [[], [{"a": 1}]])
+def test_results_without_a_line_are_removed_on_windows_too(tmp_path, windows, error, lines):
+    file = tmp_path / "results.jsonl"
+    ended = pytest.raises(error) if error else contextlib.nullcontext()
+    with ended, jsonl.extending(file, "busy") as opened:
+        jsonl.add(opened, *lines)
+        if error:
+            raise error("it could not go on")
+    assert file.exists() == bool(lines)
+
+
+@pytest.mark.parametrize("how", ["as it is", "on windows"])
+def test_results_that_another_process_holds_are_not_removed(tmp_path, request, how):
+    if how == "on windows":
+        request.getfixturevalue("windows")
+    file = tmp_path / "results.jsonl"
+    with disk.appending(file):
+        with pytest.raises(UserError, match="jsonl: busy"), jsonl.extending(file, "busy"):
+            pass
+        assert file.exists()
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -175,10 +233,18 @@ def test_the_sampler_asks_no_float64_of_a_device_without(limits):
             logits.double()
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_adamw_counts_its_steps_in_float32(fused):
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.AdamW([weight], fused=fused)
-    weight.grad = torch.ones(2)
-    optimizer.step()
-    assert optimizer.state[weight]["step"].dtype == torch.float32
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, OffloadedAdamW])
+def test_a_restored_count_of_steps_is_float32_and_with_its_weight(tiny, optimizer):
+    """Not float64, which Apple's GPUs lack, nor bfloat16 like the weights, which ends at 256."""
+    tiny.bfloat16()
+    tensors = {f"model.{name}": weight for name, weight in tiny.state_dict().items()}
+    for name, weight in tiny.named_parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            tensors[f"optimizer.{name}.{moment}"] = torch.zeros_like(weight)
+        tensors[f"optimizer.{name}.step"] = torch.tensor(257.0)
+    tiny.to("meta")
+    found = optimizer(tiny.parameters())
+    restore_model(tiny, found, tensors)
+    for weight in tiny.parameters():
+        step = found.state[weight]["step"]
+        assert step.dtype == torch.float32 and step.device == weight.device

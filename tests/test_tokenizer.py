@@ -1,10 +1,12 @@
 """Tokenizers: malformed files are one line, and what is saved is read alike by other versions."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import transformers
@@ -16,7 +18,7 @@ from data import ALPHABET, Problem, load_tokenizer, prompt_ids
 from plumbing import tokenizer as tokenizers
 from plumbing.command import UserError
 from plumbing.config import Config, build
-from plumbing.tokenizer import fingerprint, generation_settings, one_line, save_tokenizer
+from plumbing.tokenizer import fingerprint, generation_settings, library_errors, save_tokenizer
 from policy import Policy
 from warmup import build_tokenizer
 
@@ -68,7 +70,7 @@ def test_load_tokenizer_is_a_name_of_data():
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xff\xfe{}", "is not UTF-8"),
+        (b"\xff\xfe{}", "codec can't decode"),
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("1" * 5000, "cannot be read as JSON"),
@@ -150,15 +152,47 @@ def test_a_pattern_that_panics_on_a_prompt_is_one_line(folder, capfd, pattern):
 
 
 def test_what_is_written_meanwhile_is_shown_at_the_end_and_interrupts_pass(capfd):
-    with one_line("it fails"):
+    with library_errors("it fails"):
         os.write(2, b"a warning\n")
         assert capfd.readouterr().err == ""
     assert capfd.readouterr().err == "a warning\n"
-    with pytest.raises(KeyboardInterrupt), one_line("it fails"):
+    with pytest.raises(KeyboardInterrupt), library_errors("it fails"):
         raise KeyboardInterrupt
     told = pytest.raises(UserError, match=r"^it fails \(KeyError: 'a'\); mend it")
-    with told, one_line("it fails", "; mend it"):
+    with told, library_errors("it fails", "; mend it"):
         raise KeyError("a")
+
+
+def test_where_no_file_can_be_made_nothing_is_held_back(monkeypatch, capfd):
+    def none(*args, **options):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+    before = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
+    for _ in range(3):
+        with library_errors("it fails"):
+            os.write(2, b"a warning\n")
+    with pytest.raises(UserError, match=r"^it fails \(no library\)"), library_errors("it fails"):
+        raise ImportError("no library")
+    assert capfd.readouterr().err == "a warning\n" * 3
+    assert before == (len(os.listdir("/dev/fd")) if before else 0)
+
+
+def test_an_error_is_not_lost_where_the_reports_cannot_be_shown(monkeypatch, capfd):
+    def broken(*args):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    write = os.write
+    monkeypatch.setattr(sys.stderr, "flush", broken)
+    with pytest.raises(UserError, match=r"^it fails \(one\)"), library_errors("it fails"):
+        write(2, b"a report\n")
+        raise ValueError("one")
+    monkeypatch.setattr(os, "write", broken)
+    with library_errors("it fails"):
+        write(2, b"a report\n")
+    monkeypatch.undo()
+    os.write(2, b"here again\n")
+    assert capfd.readouterr().err == "here again\n"
 
 
 def test_without_a_standard_error_a_tokenizer_loads_all_the_same():
@@ -175,23 +209,25 @@ def test_without_a_standard_error_a_tokenizer_loads_all_the_same():
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder, name):
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    assert f"{folder / name}: not a file" in refused(folder)
+    assert f"{folder / name}: cannot be read (it is no file" in refused(folder)
 
 
 @pytest.mark.parametrize("name", [FILE, CONFIG, "chat_template.jinja", "vocab.json"])
 def test_a_folder_or_a_device_in_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink(missing_ok=True)
     (folder / name).mkdir()
-    assert f"{folder / name}: not a file" in refused(folder)
+    assert f"{folder / name}: cannot be read (it is no file" in refused(folder)
     (folder / name).rmdir()
     (folder / name).symlink_to("/dev/zero")
-    assert f"{folder / name}: not a file" in refused(folder)
+    assert f"{folder / name}: cannot be read (it is no file" in refused(folder)
 
 
 def test_a_link_that_leads_nowhere_is_named(folder):
     (folder / FILE).unlink()
     (folder / FILE).symlink_to(folder / "gone.json")
-    assert f"{folder / FILE}: a link to a file that is not there" in refused(folder)
+    assert f"{folder / FILE}: cannot be read (it is a link to a file that is not there" in refused(
+        folder
+    )
 
 
 def test_a_tokenizer_is_read_through_links(folder, tmp_path):
@@ -215,7 +251,7 @@ def test_a_file_of_absurd_size_is_refused_before_it_is_read(folder, name):
 def test_a_template_that_is_not_utf8_is_named(folder, name):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes("{{ 'é' }}".encode("latin-1"))
-    assert f"{folder / name}: is not UTF-8" in refused(folder)
+    assert f"{folder / name}: cannot be read, as it is not UTF-8" in refused(folder)
 
 
 # ---- saving
