@@ -55,7 +55,7 @@ MISTAKE = 0.7  # how often those of base-tables' training data slip in a times t
 ALPHABET = "0123456789+-*=,#"  # all characters that a base model made by `warmup.py` knows
 MOST_DRAWS = 100_000  # after so many draws in a row without a new problem there are no more
 HELDOUT_SUMS = 3  # one in so many of the plain sums is held out
-MOST_CHARACTERS = 1_000_000  # of a line in a file of problems
+MOST_CHARACTERS, MOST_BYTES = 1_000_000, 10**9  # of a line in a file of problems, and of all
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,8 @@ def load_jsonl(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     try:
-        lines = read_text(path, encoding="utf-8-sig").split("\n")  # texts may hold other breaks
+        # texts may hold other line breaks
+        lines = read_text(path, MOST_BYTES, encoding="utf-8-sig").split("\n")
     except UserError as error:
         raise UserError(f"{error}; give a JSONL file, or one of {', '.join(TASKS)}") from error
     numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from data import TASKS, Problem
 from plumbing.command import Parser, UserError, command
-from plumbing.config import Config, build, stream_seed, with_date
+from plumbing.config import Config, build, stream_seed, warn_of_backslash, with_date
 from plumbing.device import generator
 from plumbing.disk import sha256_of
 from plumbing.evaluation import open_record, read_head
@@ -148,7 +148,11 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, default=1, help="CPU threads [1]")
     add("--seed", type=int, default=0, help="seed of the samples and of built-in problems [0]")
     add("--out", type=Path, help="the record, one JSON line per problem [evaluations/...]")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ("template", "system", "prefill"):
+        text = getattr(args, name)
+        warn_of_backslash(f"--{name}", text, f"--{name} $'{text}'")
+    return args
 
 
 def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:

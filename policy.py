@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from data import Problem, load_tokenizer, make_prompts, with_problem
-from model import Transformer, load
+from model import ModelConfig, Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
 from plumbing.config import Config
@@ -38,6 +38,32 @@ from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
+
+MOST_TOKENS = 2**18  # of a prompt
+FAR_TOO_LONG = 16  # times the positions that a model was made for; a prompt beyond is a mistake
+
+
+def numbers(values: Iterable[float], n: int, what: str) -> list[float]:
+    """Return n finite numbers as Python's own; `UserError` where they are others."""
+    try:
+        found = np.array([float(value) for value in values])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"Policy.{what}: must return {n} numbers ({error})", code=1) from error
+    if found.shape != (n,) or not np.isfinite(found).all():
+        raise UserError(f"Policy.{what}: must return {n} finite numbers, not {found}", code=1)
+    return found.tolist()
+
+
+def unfit(ids: list[int], model: ModelConfig) -> str:
+    """Return why these tokens can be no prompt of a model, or "" where they can."""
+    most = min(MOST_TOKENS, FAR_TOO_LONG * (model.max_positions or MOST_TOKENS))
+    if not ids:
+        return "empty"
+    if len(ids) > most:
+        return f"{len(ids):,} tokens; at most {most:,} are read"
+    if max(ids) >= model.vocab_size:
+        return f"token {max(ids)} is not in the model's vocabulary of {model.vocab_size}"
+    return ""
 
 
 class Policy:
@@ -77,12 +103,10 @@ class Policy:
         """Let the policy try a problem n times, and judge what it says."""
         group = self.rollout(problem, n, generator)  # y_1..y_n ~ pi_old( . | x)
         texts = self.texts(repeat(problem), group)
-        solved = [float(verdict) for verdict in self.verdicts(problem, texts)]
-        rewards = [float(r) for r in self.rewards(problem, texts, solved, group)]
-        if not len(texts) == len(solved) == len(rewards) or not {0, 1}.issuperset(solved):
-            raise ValueError(f"{n} responses need as many verdicts of 0 or 1, and as many rewards")
-        if not np.isfinite(rewards).all():
-            raise ValueError(f"the rewards of {problem.text!r} are not all finite: {rewards}")
+        solved = numbers(self.verdicts(problem, texts), n, "verdicts")
+        if not {0, 1}.issuperset(solved):
+            raise UserError(f"the verdicts of {problem.text!r} must be 0 or 1: {solved}", code=1)
+        rewards = numbers(self.rewards(problem, texts, solved, group), n, "rewards")
         return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
 
     def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
@@ -104,19 +128,14 @@ class Policy:
 
         Those that are not known yet are made together, since a chat template needs a process.
         """
-        data, size = self.cfg.data, self.model.config.vocab_size
+        data = self.cfg.data
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.known_prompts]
         made = make_prompts(
             self.tokenizer, data.template, new, data.system, data.prefill, data.date
         )
         for problem, ids in zip(new, made, strict=True):
-            if not ids or max(ids) >= size:
+            if why := unfit(ids, self.model.config):
                 place = problem.source or repr(problem.text[:100])
-                why = (
-                    f"token {max(ids)} is not in the model's vocabulary of {size}"
-                    if ids
-                    else "empty"
-                )
                 raise UserError(f"{place}: its prompt cannot be given to the model ({why})")
             self.known_prompts[problem] = ids
         return [self.known_prompts[problem] for problem in problems]

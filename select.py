@@ -145,8 +145,11 @@ class OneShotSelector:
             raise ValueError(f"the state is of {len(state['mean'])} problems, not {len(self.mean)}")
         for name in self.MEMORY:
             fresh, saved = getattr(self, name), state[name]
-            is_array = isinstance(fresh, np.ndarray)  # None in it becomes NaN again
-            setattr(self, name, np.array(saved, dtype=fresh.dtype) if is_array else saved)
+            if isinstance(fresh, np.ndarray):
+                saved = np.array(saved, dtype=fresh.dtype)  # None in it becomes NaN again
+                if saved.shape != fresh.shape:
+                    raise ValueError(f"{name} has shape {saved.shape}, not {fresh.shape}")
+            setattr(self, name, saved)
         self.rng.bit_generator.state = state["rng"]
 
 

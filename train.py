@@ -126,6 +126,7 @@ def build(
         # every prompt is made once, so that a problem that cannot be encoded is refused here
         prompts, others = policy.prompts(pool), policy.prompts(heldout)
         pool, prompts = setup.fitting_problems(cfg, pool, prompts)
+        setup.refuse_overflow(policy.model, prompts[0], policy.folder)
         n_steps = setup.plan_steps(cfg, len(pool))
         setup.say_memory(cfg, policy.model, prompts)
         setup.warn_of_long_texts(policy.model, prompts + others, cfg.rollout.max_new_tokens)

@@ -17,6 +17,7 @@ Try changing first: in `Run.restore`, leave out the line that restores `candidat
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from plumbing.command import UserError
 LATEST, PREVIOUS, SET_ASIDE = "checkpoint", "previous", "checkpoint.set-aside"
 FILES = ("tensors.safetensors", "state.json")
 SUMS = "SHA256SUMS"
+LARGEST_SUMS, LARGEST_STATE = 10_000, 10**9  # bytes; nothing larger is read
 
 
 def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
@@ -39,7 +41,8 @@ def save(run: Path, tensors: dict[str, Tensor], state: dict) -> None:
     def write(folder: Path) -> None:
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(on_cpu, folder / FILES[0])
-        (folder / FILES[1]).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        plain = json.dumps(state, default=lambda array: array.tolist())  # of numpy and torch
+        (folder / FILES[1]).write_text(plain + "\n", encoding="utf-8")
         (folder / SUMS).write_text(sums(folder, FILES), encoding="utf-8")
 
     disk.replace_folder(run / LATEST, write, keep=run / PREVIOUS)
@@ -67,6 +70,9 @@ def load(run: Path, which: str = LATEST) -> tuple[dict[str, Tensor], dict]:
     for name in (SUMS, *FILES):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: missing{remedy}")
+    for name, most in {SUMS: LARGEST_SUMS, FILES[1]: LARGEST_STATE}.items():
+        if (folder / name).stat().st_size > most:
+            raise UserError(f"{folder / name}: more than {most:,} bytes: damaged{remedy}")
     try:
         written = (folder / SUMS).read_bytes().decode("ascii", errors="replace").split("\n")
         now = sums(folder, FILES)
@@ -109,8 +115,10 @@ def check_structure(found: object, fresh: object, place: str = "state") -> None:
             raise ValueError(f"{place} holds {list(found)}")
         for name, value in fresh.items():
             check_structure(found[name], value, f"{place}.{name}")
-    elif isinstance(fresh, (int, float)) and not isinstance(found, (int, float)):
-        raise ValueError(f"{place} is no number")
+    elif isinstance(fresh, (int, float)):
+        kinds = (int,) if isinstance(fresh, int) else (int, float)
+        if type(found) not in kinds or not math.isfinite(found) or found < 0:
+            raise ValueError(f"{place} is {found!r:.30}")
     elif isinstance(fresh, (str, list)) and not isinstance(found, type(fresh)):
         raise ValueError(f"{place} is no {type(fresh).__name__}")
 

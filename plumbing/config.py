@@ -32,7 +32,8 @@ T = TypeVar("T")
 selectors = load_selectors()
 
 
-LARGEST = 10**12  # of a whole number without a limit of its own
+LARGEST = {int: 10**12, float: 1e30}  # of a number without a limit of its own
+MOST_CHARACTERS = 100_000  # of a text, such as a template
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -240,7 +241,11 @@ def check(config: object) -> None:
         if not _has_type(value, hint):
             raise UserError(f"{f.name}: must be {_type_name(hint)}, not {value!r}")
         least, most, above = (f.metadata[limit] for limit in ("least", "most", "above"))
-        most = LARGEST if most is None and hint is int else most
+        most = LARGEST.get(hint) if most is None else most
+        if hint is str and len(value) > MOST_CHARACTERS:
+            raise UserError(
+                f"{f.name}: has {len(value):,} characters; {MOST_CHARACTERS:,} are allowed"
+            )
         if least is not None and value < least:
             raise UserError(f"{f.name}: must be at least {least}, not {value}")
         if most is not None and value > most:
@@ -321,6 +326,17 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
+def warn_of_backslash(where: str, text: str, instead: str) -> None:
+    """Say on the terminal where a shell has left a backslash and an n or t as they are."""
+    if "\\n" in text or "\\t" in text:
+        letter = "n" if "\\n" in text else "t"
+        print(
+            f"warning: {where}: holds a backslash and the letter {letter}, and no "
+            f"{'line break' if letter == 'n' else 'tab'}; this gives one: {instead}",
+            file=sys.stderr,
+        )
+
+
 def _lay_over(values: dict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -329,12 +345,8 @@ def _lay_over(values: dict, override: str) -> None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = text  # names and paths need no quotes
-        if path in ("data.template", "data.system", "data.prefill") and "\\n" in text:
-            print(
-                f"warning: --set {path}: holds a backslash and an n, and no line break; with "
-                f"quotes within the quotes it is one: --set '{path}=\"{text}\"'",
-                file=sys.stderr,
-            )
+        if path in ("data.template", "data.system", "data.prefill"):
+            warn_of_backslash(f"--set {path}", text, f"--set '{path}=\"{text}\"'")
     *sections, name = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})

@@ -19,8 +19,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
         generator(device)  # some devices hold tensors and cannot draw random numbers
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0].split(". ")[0]
         raise UserError(f"device: this machine has no {name!r} ({reason})") from error
     return device
 

@@ -16,6 +16,8 @@ from plumbing import disk
 from plumbing.command import UserError, why
 from plumbing.json_files import parse, read_bytes
 
+MOST_BYTES = 4 * 10**9  # of a file; nothing larger is read
+
 
 def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]:
     """Return the object in each line; `UserError` names the file and the line that holds none.
@@ -23,7 +25,7 @@ def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]
     `what` completes the sentence "this line is not ...".  The beginning of an object in a last line
     without its line break is an error too, unless it is to be left out.
     """
-    *lines, last = read_bytes(path).split(b"\n")
+    *lines, last = read_bytes(path, MOST_BYTES).split(b"\n")
     records = []
     for number, line in enumerate([*lines, last] if last else lines, start=1):
         try:
@@ -34,7 +36,8 @@ def read(path: Path, what: str, *, leave_unfinished: bool = False) -> list[dict]
                 reason = "it is not finished: its writer is at work, or was killed"
                 if leave_unfinished and last.startswith(b"{"):
                     break
-            raise UserError(f"{path}:{number}: not {what} ({reason}); remove the line") from error
+            remedy = "remove the line" if number > 1 else "name another file"
+            raise UserError(f"{path}:{number}: not {what} ({reason}); {remedy}") from error
     return records
 
 

@@ -120,6 +120,10 @@ class Lines:
             system.force_descriptor(self.file.fileno())
         return self.path.stat().st_size if self.path.exists() else 0
 
+    def n_lines(self, length: int) -> int:
+        """Return how many lines there are in so many bytes."""
+        return self.path.read_bytes()[:length].count(b"\n") if self.path.exists() else 0
+
     def cut_back(self, length: int) -> None:
         """Remove what was written after a checkpoint, so that nothing stands there twice."""
         if parallel.rank() == 0 and self.path.exists():
@@ -130,6 +134,15 @@ class Lines:
         """Let go of the file."""
         if self.file:
             self.file.close()
+
+
+def refuse_links(out: Path) -> None:
+    """Raise `UserError` where a file of the record is a link, or any file of a run a folder."""
+    for name in (METRICS, RESPONSES, NONFINITE):
+        disk.refuse_link(out / name)
+    for name in (METRICS, RESPONSES, NONFINITE, "config.json", "summary.json", "curve.png"):
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            raise UserError(f"{out / name}: is a folder where a file is written; remove it")
 
 
 class Record:
@@ -157,11 +170,6 @@ class Record:
         for file in self.files.values():
             file.close()
 
-    def refuse_links(self) -> None:
-        """Raise `UserError` where a file of the record is a link to another file."""
-        for file in self.files.values():
-            disk.refuse_link(file.path)
-
     def refuse_lines(self) -> None:
         """Raise `UserError` where there are lines: they came after a checkpoint, which is lost."""
         if parallel.rank() == 0 and any(file.length() for file in self.files.values()):
@@ -175,7 +183,7 @@ class Record:
         for name, length in lengths.items():
             self.files[name].cut_back(length)
 
-    def lengths_to_restore(self, saved: dict[str, int]) -> dict[str, int]:
+    def lengths_to_restore(self, saved: dict[str, int], step: int) -> dict[str, int]:
         """Return how long each file is to be; `UserError` where one is shorter already.
 
         Without `responses.jsonl` a run can go on, and begins another.
@@ -185,8 +193,12 @@ class Record:
             if name == RESPONSES and lengths[name] and not file.path.exists():
                 print(f"warning: {file.path} is gone; it begins anew", file=sys.stderr)
                 lengths[name] = 0
+            if type(lengths[name]) is not int or lengths[name] < 0:
+                raise ValueError(f"files.{name} is {lengths[name]!r:.30}")
             if file.length() < lengths[name]:
                 raise UserError(f"{file.path}: shorter than at the checkpoint")
+        if parallel.rank() == 0 and self.files[METRICS].n_lines(lengths[METRICS]) != step:
+            raise UserError(f"{self.files[METRICS].path}: not the record of {step} steps")
         return lengths
 
     def show(self, step: int) -> None:

@@ -4,6 +4,7 @@ Where it stands: `train.py` builds one and its loop uses it; `checkpoint.py` put
 """
 
 import json
+import operator
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from plumbing.command import UserError
 from plumbing.config import Config, selectors, stream_seed
 from plumbing.device import generator
 from plumbing.memory import OffloadedAdamW
-from plumbing.record import Costs, Record, Step
+from plumbing.record import Costs, Record, Step, refuse_links
 from plumbing.setup import check_folder, refuse_another_start
 from plumbing.stop import Stop
 from plumbing.watch import Watch
@@ -69,7 +70,7 @@ class Run:
                     busy = "another process is training in this folder"
                     stack.enter_context(disk.appending(self.out / "lock", busy))
                     check_folder(self.cfg, self.out, resume)
-                    self.record.refuse_links()
+                    refuse_links(self.out)
             stack.enter_context(self.stop)
             stack.enter_context(self.record)
             with parallel.all_or_none():  # the folder is changed only once all have what they need
@@ -106,12 +107,13 @@ class Run:
             "bonus": self.selector.exploration(candidates).tolist(),
         }
 
-    def checked(self, chosen: list[int]) -> list[int]:
-        """Return a selector's choice as plain numbers; ValueError if it is no list of indices."""
-        chosen = [int(i) for i in chosen]
-        if not chosen or not all(0 <= i < len(self.record.pool) for i in chosen):
-            raise ValueError(f"{type(self.selector).__name__}.choose returned {chosen}")
-        return chosen
+    def checked(self, chosen: object) -> list[int]:
+        """Return a selector's choice as plain numbers; `UserError` if it is no list of indices."""
+        found = indices(chosen, len(self.record.pool))
+        if not found:
+            name = type(self.selector).__name__
+            raise UserError(f"{name}.choose: must return indices in the pool, not {chosen}", code=1)
+        return found
 
     def evaluation_due(self) -> bool:
         """Whether the step that has just been counted is one after which to evaluate."""
@@ -173,17 +175,26 @@ class Run:
             evaluated = {"accuracy": 0.0, "accuracy_by_kind": {}}  # before the first step, always
             fresh["counts"]["record"] |= {"before": evaluated, "last": evaluated}
             checkpoint.check_structure({name: values[name] for name in fresh}, fresh)
-            lengths = self.record.lengths_to_restore(values["files"])
+            lengths = self.record.lengths_to_restore(values["files"], values["step"])
             restore_model(self.model, self.optimizer, tensors)
             restore_generator(self.rollout_stream, tensors["rollout_stream"])
             self.selector.load_state_dict(values["selector"])
-            self.selector.scores(np.arange(len(self.record.pool)))
+            check_selector(self.selector, len(self.record.pool))
             self.candidate_stream.bit_generator.state = values["candidate_stream"]
         self.step = values["step"]
         for kind, keeper in self.keepers().items():
             for name, value in values["counts"][kind].items():
                 setattr(keeper, name, value)
         return lengths
+
+
+def indices(chosen: object, n: int) -> list[int]:
+    """Return numbers of Python, numpy or torch as indices below n; none where one is no index."""
+    try:
+        found = [operator.index(i) for i in np.atleast_1d(chosen).tolist()]
+    except (TypeError, ValueError):
+        return []
+    return found if all(0 <= i < n for i in found) else []
 
 
 def weights_of(model: Transformer) -> dict[str, Tensor]:
@@ -213,8 +224,13 @@ def restore_model(
         if slots and slots.keys() != {"step", "exp_avg", "exp_avg_sq"}:
             raise ValueError(f"AdamW's state of {name} is {sorted(slots)}")
         for key, tensor in {"weight": tensors[f"model.{name}"], **slots}.items():
-            if tensor.shape != (torch.Size() if key == "step" else parameter.shape):
-                raise ValueError(f"{key} of {name} has shape {tuple(tensor.shape)}")
+            like = torch.zeros(()) if key == "step" else parameter
+            if tensor.shape != like.shape or tensor.dtype != like.dtype:
+                raise ValueError(f"{key} of {name} is {tensor.dtype}, {tuple(tensor.shape)}")
+            if not tensor.isfinite().all() or (
+                key in ("step", "exp_avg_sq") and (tensor < 0).any()
+            ):
+                raise ValueError(f"{key} of {name} holds values that no run has")
         with torch.no_grad():
             parameter.copy_(parallel.like(tensors[f"model.{name}"], parameter))
         waits = isinstance(optimizer, OffloadedAdamW)
@@ -223,6 +239,13 @@ def restore_model(
             state = {n: m if waits else parallel.like(m, parameter) for n, m in slots.items()}
             # copies, or they would be pieces of the checkpoint's file as long as the run lasts
             optimizer.state[parameter] = {n: t.clone() for n, t in {"step": count, **state}.items()}
+
+
+def check_selector(selector: selectors.OneShotSelector, n: int) -> None:
+    """Raise ValueError where what a selector remembers gives it no scores."""
+    with np.errstate(all="ignore"):
+        if not np.isfinite(selector.scores(np.arange(n))).all():
+            raise ValueError("the selector's scores are not finite")
 
 
 def restore_generator(generator: torch.Generator, state: Tensor) -> None:

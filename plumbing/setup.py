@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data import TASKS, Problem, load_jsonl, task_problems
 from model import Transformer
@@ -78,6 +79,15 @@ def warn_of_long_texts(model: Transformer, prompts: list[list[int]], max_new_tok
             f"tokens, and the model was made for {limit:,} (its max_position_embeddings)",
             file=sys.stderr,
         )
+
+
+def refuse_overflow(model: Transformer, prompt: list[int], folder: Path) -> None:
+    """Raise `UserError` where the starting weights are finite and the logits they give are not."""
+    tokens = torch.tensor([prompt], device=model.device)  # (1, P)
+    with torch.no_grad(), parallel.unsharded(model), model.autocast():
+        logits = model(tokens, last_only=True)
+    if not logits.isfinite().all():
+        raise UserError(f"{folder}: its weights are so large that its logits are not finite")
 
 
 def say_memory(cfg: Config, model: Transformer, prompts: list[list[int]]) -> None:

@@ -35,7 +35,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from plumbing import disk
-from plumbing.command import UserError, looked_for_from, one_line
+from plumbing.command import UserError, looked_for_from, one_line, why
 from plumbing.json_files import read_json, regular
 from plumbing.settings import settings_to_write, shown
 
@@ -107,17 +107,18 @@ def stop_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     text of the tokenizer, if the model knows it.  A chat ends with one of them and a text with the
     other, and vLLM too stops at both.  Raises `UserError` where there is none.
     """
-    ids = _eos_of(folder / "generation_config.json") or _eos_of(folder / "config.json")
+    size = read_json(folder / "config.json").get("vocab_size")
+    size = size if isinstance(size, int) else 2**63
+    ids = _eos_of(folder / "generation_config.json", size) or _eos_of(folder / "config.json", size)
     own = tokenizer.eos_token_id
-    vocab_size = read_json(folder / "config.json").get("vocab_size")
-    if own is not None and own not in ids and (not isinstance(vocab_size, int) or own < vocab_size):
+    if own is not None and own not in ids and own < size:
         ids = [*ids, own]
     if not ids:
         raise UserError(f"{folder}: names no stop token; set rollout.stop_ids")
     return ids
 
 
-def _eos_of(path: Path) -> list[int]:
+def _eos_of(path: Path, vocab_size: int) -> list[int]:
     """Return the ids that a file gives as `eos_token_id`, none where the file is not there."""
     if not os.path.lexists(path):
         return []
@@ -127,6 +128,10 @@ def _eos_of(path: Path) -> list[int]:
         raise UserError(
             f"{path}: 'eos_token_id' must be the number of a token, or a list of such numbers, "
             f"not {shown(said)}"
+        )
+    if any(i >= vocab_size for i in ids):
+        raise UserError(
+            f"{path}: 'eos_token_id' {shown(said)} is not in the vocabulary of {vocab_size} tokens"
         )
     return list(dict.fromkeys(ids))
 
@@ -152,6 +157,7 @@ def read_tensors(
     known = {**shapes, HEAD: shapes[EMBEDDING]} if tied else shapes
     for path in _weight_files(folder):
         try:
+            path.open("rb").close()  # says why a file cannot be opened, which the library does not
             with safe_open(path, framework="pt") as file:
                 for saved in file.keys():  # noqa: SIM118 (safe_open is no dict)
                     if ".rotary_emb." in saved:
@@ -162,7 +168,9 @@ def read_tensors(
                         raise UserError(f"{path}: {name} is there a second time")
                     _check_tensor(path, name, file.get_slice(saved), known)
                     tensors[name] = _moved(file.get_tensor(saved), f"{path}: {name}", device, dtype)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({why(error)})") from error
+        except SafetensorError as error:
             raise UserError(f"{path}: not a whole safetensors file ({error})") from error
     if tied:
         head = tensors.pop(HEAD, None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -366,6 +367,25 @@ def rewrite(run, change):
 )  # fmt: skip
 @pytest.mark.parametrize("value", ["five", ...])
 def test_a_state_that_no_run_wrote_is_one_line(run, capsys, path, value):
+    check_refused(run, capsys, path, value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("step", value) for value in (-5, 0.5, True, math.nan, 3, 10**30)]
+    + [("files.metrics.jsonl", value) for value in (0.5, True, -1, 1, math.nan, 10**30)]
+    + [("selector.entropies", value) for value in (5, None, [[1, 2]], [1])]
+    + [("selector.hits", [value] * 10) for value in (math.nan, math.inf)]
+    + [("selector.mean", [0.5]), ("counts.costs.seconds.total", 10**400)]
+    + [("counts.costs.rollouts", value) for value in (-1, 0.5, math.inf)],
+)
+def test_numbers_that_no_run_has_are_one_line(run, capsys, path, value):
+    check_refused(run, capsys, path, value)
+
+
+def check_refused(run, capsys, path, value):
+    """With this value in its state a checkpoint is refused, and nothing is changed."""
+
     def change(state):
         *sections, name = path.replace("metrics.jsonl", "metrics/jsonl").split(".")
         for section in sections:
@@ -384,13 +404,17 @@ def test_a_state_that_no_run_wrote_is_one_line(run, capsys, path, value):
 
 
 @pytest.mark.parametrize("name", ["model.", "exp_avg", "step", "rollout_stream"])
-@pytest.mark.parametrize("change", ["flat", "row", "gone", "one number"])
-def test_tensors_of_another_shape_are_not_stretched_to_fit(run, capsys, name, change):
+@pytest.mark.parametrize(
+    "change", ["flat", "row", "gone", "one number", "another type", "not finite"]
+)
+def test_tensors_that_no_run_has_are_not_made_to_fit(run, capsys, name, change):
     file = run / "checkpoint" / "tensors.safetensors"
     tensors = load_file(file)
     hit = next(n for n in sorted(tensors) if name in n and (tensors[n].dim() or name == "step"))
     new = {"flat": tensors[hit].reshape(-1)[:1], "row": tensors[hit][None].clone()}
     new |= {"one number": tensors[hit].reshape(-1)[0].clone()}
+    new |= {"another type": tensors[hit].double()}
+    new |= {"not finite": tensors[hit].float() * math.nan}
     if name == "step" and change == "one number":
         new["one number"] = tensors[hit].expand(2).clone()
     tensors.pop(hit) if change == "gone" else tensors.update({hit: new[change]})
