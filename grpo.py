@@ -96,7 +96,8 @@ def grpo_loss(
 
     The clip takes the gradient from tokens whose probability has already moved far enough in the
     direction that A asks for.  logp, old_logp, mask and ref_logp are (G, L), advantages (G,).
-    `weights` (G, L) replace those of `aggregate` where the rows are only a part of a batch.
+    `weights` (G, L) replace those of `aggregate` where the rows are only a part of a batch, or
+    where the sampler was another policy (`sampler_weights`).
 
     The statistics are sums with the same weights: `clip_fraction` of the tokens that are clipped
     (their share, where the weights add up to 1), and `kl` of k3.
@@ -122,6 +123,18 @@ def grpo_loss(
         surrogate = surrogate - kl_coef * k3
         stats["kl"] = float((weights * k3.detach()).sum())
     return -(weights * surrogate).sum(), stats
+
+
+def sampler_weights(old_logp: Tensor, sampled_logp: Tensor, cap: float) -> Tensor:
+    """Return min(pi_old(y_t) / mu(y_t), cap), the truncated importance weight, (G, L).
+
+    The tokens were drawn from mu, the policy as the sampler computes it: in bfloat16 it differs
+    from pi_old, the same weights as the loss computes them.  The cap keeps the variance bounded
+    (IMPALA, arXiv 1802.01561, section 4.1).  A `cap` of 0 leaves the weight out.
+    """
+    if not cap:
+        return torch.ones_like(old_logp)
+    return (old_logp - sampled_logp).exp().clamp(max=cap)
 
 
 def token_logprobs(
@@ -177,10 +190,11 @@ def update_policy(
     spoil all weights: then the statistics have a `skipped` entry and no further step is taken.
     """
     stats: dict[str, float] = {}
+    old_logps: list[Tensor] = []  # pi_old of every token, which the first update finds out
     for _ in range(cfg.update.updates_per_group):
-        stats = backward(model, groups, advantages, cfg, reference)
+        stats = backward(model, groups, advantages, old_logps, cfg, reference)
         parallel.sum_gradients(model)
-        stats = parallel.sum_over_processes(stats)
+        stats = parallel.over_processes(stats)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.update.grad_clip)
         stats["grad_norm"] = parallel.whole(norm).item()
         finite = math.isfinite(stats["grad_norm"]) and math.isfinite(stats["loss"])
@@ -196,6 +210,7 @@ def backward(
     model: Transformer,
     groups: Sequence[Group],
     advantages: Sequence[Tensor],
+    old_logps: list[Tensor],
     cfg: Config,
     reference: Transformer | None = None,
 ) -> dict[str, float]:
@@ -203,27 +218,40 @@ def backward(
 
     With `micro_batch` this goes a few rows at a time, which saves memory and changes nothing else:
     the weights of all tokens of all groups are fixed first, so that the gradients simply add up.
+    `old_logps` holds pi_old of each few rows in turn; it is empty in the first update, which fills
+    it with its own log-probabilities, so that the ratio begins at exactly 1.
     """
     G, limit, update = cfg.rollout.group_size, cfg.rollout.max_new_tokens, cfg.update
     # groups have different lengths: padded to the limit, their masks can be put together
-    masks = [F.pad(group.mask, (0, limit - group.mask.shape[1])) for group in groups]
-    weights = token_weights(torch.cat(masks), update.aggregate, limit)  # (len(groups) * G, limit)
+    masks = torch.cat([F.pad(group.mask, (0, limit - group.mask.shape[1])) for group in groups])
+    weights = token_weights(masks, update.aggregate, limit)  # (len(groups) * G, limit)
     totals: dict[str, float] = {}
+    olds = iter(list(old_logps))
     for group, A, weight in zip(groups, advantages, weights.split(G), strict=True):
         mine = torch.arange(G, device=A.device)[parallel.share(G)]  # this process's rows
         for rows in mine.split(update.micro_batch or G):
+            mask, sampled = group.mask[rows], group.logprobs[rows]  # (rows, L)
             score = partial(
                 token_logprobs, tokens=group.tokens[rows], prompt_len=group.prompt_len,
                 temperature=cfg.rollout.temperature,
             )  # fmt: skip
             with torch.no_grad():
                 ref_logp = score(reference) if reference else None  # (rows, L)
+            logp = score(model)  # (rows, L)
+            old_logp = next(olds, None)
+            if old_logp is None:  # the first update
+                old_logp = logp.detach()
+                old_logps.append(old_logp)
             loss, stats = grpo_loss(
-                score(model), group.logprobs[rows], A[rows], group.mask[rows],
+                logp, old_logp, A[rows], mask,
                 clip_low=update.clip_low, clip_high=update.clip_high, kl_coef=update.kl_coef,
-                ref_logp=ref_logp, weights=weight[rows, : group.mask.shape[1]],
+                ref_logp=ref_logp, weights=weight[rows, : mask.shape[1]]
+                * sampler_weights(old_logp, sampled, update.sampler_cap),
             )  # fmt: skip
             loss.backward()
-            for name, value in {"loss": loss.item(), **stats}.items():
+            gap = (old_logp - sampled).abs() * mask  # (rows, L)
+            stats |= {"loss": loss.item(), "sampler_gap": float(gap.sum() / masks.sum())}
+            for name, value in stats.items():
                 totals[name] = totals.get(name, 0.0) + value
+            totals["sampler_gap_max"] = max(totals.get("sampler_gap_max", 0.0), float(gap.max()))
     return totals

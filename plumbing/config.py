@@ -173,6 +173,10 @@ class UpdateConfig:
     advantage: Literal["std", "none"] = key(
         "std", "divide the advantages by the group's standard deviation, or not"
     )
+    sampler_cap: float = key(
+        0.0, "weigh each token by pi_old over the sampler's probability, capped at this; 0: do not",
+        least=0,
+    )  # fmt: skip
     kl_coef: float = key(0.0, "weight of the KL penalty to the starting model", least=0)
 
     def __post_init__(self) -> None:

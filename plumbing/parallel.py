@@ -169,10 +169,13 @@ def sum_gradients(model: nn.Module) -> None:
         work.wait()
 
 
-def sum_over_processes(totals: dict[str, float]) -> dict[str, float]:
-    """Return the sum over all processes of each statistic."""
+def over_processes(totals: dict[str, float]) -> dict[str, float]:
+    """Return each statistic over all processes: the sum, or of a name in _max the largest."""
     every = gather(totals)
-    return {name: sum(totals[name] for totals in every) for name in totals}
+    return {
+        name: (max if name.endswith("_max") else sum)(totals[name] for totals in every)
+        for name in totals
+    }
 
 
 # --------------------------------------------------------------------------- a model in shards

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import random_model
 
+import grpo
 from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
 from plumbing import memory
 from plumbing.config import Config, RolloutConfig, UpdateConfig
@@ -255,3 +256,75 @@ def test_the_kl_term_pulls_back_to_the_reference(tiny, group):
         A = [torch.tensor(ROW_ADVANTAGES)]
         stats.append(update_policy(model, optimizer, [group], A, cfg, reference)["kl"])
     assert 0 < stats[1] < stats[0]
+
+
+# ---- the policy before the update, as the loss computes it
+
+
+def seen_by_the_loss(monkeypatch, model, group, **changes):
+    """What `grpo_loss` was given in each backward pass of an update: ratio, weights, statistics."""
+    genuine, seen = grpo.grpo_loss, []
+
+    def watched(logp, old_logp, advantages, mask, **more):
+        seen.append(((logp - old_logp).exp().detach()[mask.bool()], more["weights"]))
+        return genuine(logp, old_logp, advantages, mask, **more)
+
+    monkeypatch.setattr(grpo, "grpo_loss", watched)
+    A = [torch.tensor(ROW_ADVANTAGES)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    return seen, update_policy(model, optimizer, [group], A, config(**changes))
+
+
+def sampled_in(dtype):
+    """A model that computes in a type, and a group that it sampled."""
+    model = random_model()
+    model.low_precision = dtype
+    draw = torch.Generator().manual_seed(0)
+    group = generate(
+        model, [3, 4, 5], 8, max_new_tokens=10, temperature=0.7, stop_ids=[2], generator=draw
+    )
+    return model, group
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_the_ratio_begins_at_exactly_one(monkeypatch, dtype, micro_batch):
+    """In bfloat16 the sampler's log-probabilities are others than those of the loss."""
+    model, group = sampled_in(dtype)
+    seen, stats = seen_by_the_loss(monkeypatch, model, group, micro_batch=micro_batch)
+    assert len(seen) == (3 if micro_batch else 1)
+    assert all((ratio == 1).all() for ratio, _ in seen)
+    with torch.no_grad():
+        of_loss = token_logprobs(sampled_in(dtype)[0], group.tokens, group.prompt_len, 0.7)
+    gap = (of_loss - group.logprobs).abs()[group.mask.bool()]
+    assert stats["sampler_gap"] == pytest.approx(gap.mean().item(), rel=0.1, abs=1e-7)
+    assert stats["sampler_gap_max"] == pytest.approx(gap.max().item(), rel=0.1, abs=1e-6)
+    assert stats["sampler_gap"] > 1e-4 if dtype else stats["sampler_gap_max"] < 1e-4
+
+
+def test_later_updates_compare_with_the_policy_before_the_first(monkeypatch):
+    model, group = sampled_in(torch.bfloat16)
+    with torch.no_grad():
+        old = token_logprobs(model, group.tokens, group.prompt_len, 0.7)
+    seen, _ = seen_by_the_loss(monkeypatch, model, group, updates_per_group=3, micro_batch=4)
+    assert len(seen) == 6 and all((ratio == 1).all() for ratio, _ in seen[:2])
+    assert all((ratio != 1).any() for ratio, _ in seen[2:])
+    genuine = [torch.cat([ratio for ratio, _ in seen[i : i + 2]]) for i in (2, 4)]
+    far = [(ratio.log().abs().mean()).item() for ratio in genuine]
+    assert far[1] > far[0] > 0, "each update moves further away from the first policy"
+    assert old.isfinite().all()
+
+
+@pytest.mark.parametrize("cap", [0.0, 1.0, 2.0])
+def test_the_weight_against_the_sampler_is_capped(monkeypatch, cap):
+    model, group = sampled_in(None)
+    group.logprobs += torch.linspace(-1, 1, group.logprobs.numel()).view_as(group.logprobs)
+    seen, stats = seen_by_the_loss(monkeypatch, model, group, sampler_cap=cap)
+    plain = token_weights(group.mask, "token")
+    real = group.mask.bool()
+    found = (seen[0][1] / plain.clamp(min=1e-12))[real]
+    with torch.no_grad():
+        old = token_logprobs(sampled_in(None)[0], group.tokens, group.prompt_len, 0.7)
+    expected = (old - group.logprobs).exp().clamp(max=cap)[real] if cap else torch.ones_like(found)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert stats["sampler_gap_max"] > 0.5
