@@ -20,6 +20,10 @@ one update ends at 99.5, 99.0 and 97.5%: each group now moves the policy too far
 and a tight clip (`update.clip_low=0.002`, `update.clip_high=0.002`) it ends at 98.5, 99.0 and
 93.0%.  `aggregate` and `advantage` change less than a point: all responses have similar lengths.
 
+Two policies are called old.  pi_old, in the ratio, is the policy before the group's first update
+as this file computes it, so that the ratio begins at exactly 1.  The sampler has the same weights
+and computes in another order, in bfloat16 visibly so; `sampler_weights` can correct for that.
+
 Departures from the papers.  From GRPO (DeepSeekMath, arXiv 2402.03300): there is no KL term unless
 `kl_coef` > 0; by default the upper clip is the larger one and the loss is a mean over tokens (both
 from DAPO, arXiv 2503.14476); groups of equal rewards take no part in that mean (DAPO); the standard
