@@ -148,9 +148,10 @@ def token_logprobs(
 
     The temperature is that of sampling, or else the ratio would not begin at 1.  All rows start
     with the same prompt, so the model reads it once for all of them, and gradients flow through
-    that one row.  The (G, T, V) logits would be by far the largest tensor of training: where they
-    have more than `memory.LOGITS_AT_ONCE` entries they are made for a few positions at a time, and
-    made again on the way back instead of being kept.
+    that one row; on a GPU whole rows may be faster (`memory.reads_rows_whole`).  The (G, T, V)
+    logits would be by far the largest tensor of training: where they have more than
+    `memory.LOGITS_AT_ONCE` entries they are made for a few positions at a time, and made again on
+    the way back instead of being kept.
     """
     targets = tokens[:, prompt_len:]  # (G, L), L = T - P
 
@@ -164,11 +165,14 @@ def token_logprobs(
     with model.autocast():
         # The logits at position t are about the token at t + 1.  So the first response token is
         # predicted by the last one of the prompt, and the last response token predicts nothing.
-        prompt = KVCache()
-        first = model(tokens[:1, :prompt_len], prompt, last_only=True, logits=False)  # (1, 1, C)
-        prompt.grows = False  # all rows continue the same prompt, and none adds to it
-        rest = model(tokens[:, prompt_len:-1], prompt, logits=False)  # (G, L-1, C)
-        states = torch.cat((first.expand(len(tokens), -1, -1), rest), dim=1)  # (G, L, C)
+        if memory.reads_rows_whole(model.device.type, len(tokens), prompt_len, targets.shape[1]):
+            states = model(tokens[:, :-1], logits=False)[:, prompt_len - 1 :]  # (G, L, C)
+        else:
+            prompt = KVCache()
+            first = model(tokens[:1, :prompt_len], prompt, last_only=True, logits=False)
+            prompt.grows = False  # all rows continue the same prompt, and none adds to it
+            rest = model(tokens[:, prompt_len:-1], prompt, logits=False)  # (G, L-1, C)
+            states = torch.cat((first.expand(len(tokens), -1, -1), rest), dim=1)  # (G, L, C)
     chunk = max(1, memory.LOGITS_AT_ONCE // (len(tokens) * model.config.vocab_size))
     if targets.shape[1] <= chunk:
         return logprobs(states, targets)
@@ -210,6 +214,16 @@ def update_policy(
     return stats
 
 
+def few_rows(group: Group, at_once: int) -> Sequence[Tensor]:
+    """Return this process's rows of a group, so many at once, or all where `at_once` is 0.
+
+    Rows of like length are put together, so that little of them is padding.
+    """
+    G = len(group.tokens)
+    mine = torch.arange(G, device=group.tokens.device)[parallel.share(G)]
+    return mine[group.lengths[mine].argsort(stable=True)].split(at_once) if at_once else [mine]
+
+
 def backward(
     model: Transformer,
     groups: Sequence[Group],
@@ -232,12 +246,12 @@ def backward(
     totals: dict[str, float] = {}
     olds = iter(list(old_logps))
     for group, A, weight in zip(groups, advantages, weights.split(G), strict=True):
-        mine = torch.arange(G, device=A.device)[parallel.share(G)]  # this process's rows
-        for rows in mine.split(update.micro_batch or G):
-            mask, sampled = group.mask[rows], group.logprobs[rows]  # (rows, L)
+        for rows in few_rows(group, update.micro_batch):
+            L = int(group.lengths[rows].max())
+            mask, sampled = group.mask[rows, :L], group.logprobs[rows, :L]  # (rows, L)
             score = partial(
-                token_logprobs, tokens=group.tokens[rows], prompt_len=group.prompt_len,
-                temperature=cfg.rollout.temperature,
+                token_logprobs, tokens=group.tokens[rows, : group.prompt_len + L],
+                prompt_len=group.prompt_len, temperature=cfg.rollout.temperature,
             )  # fmt: skip
             with torch.no_grad():
                 ref_logp = score(reference) if reference else None  # (rows, L)
@@ -249,7 +263,7 @@ def backward(
             loss, stats = grpo_loss(
                 logp, old_logp, A[rows], mask,
                 clip_low=update.clip_low, clip_high=update.clip_high, kl_coef=update.kl_coef,
-                ref_logp=ref_logp, weights=weight[rows, : mask.shape[1]]
+                ref_logp=ref_logp, weights=weight[rows, :L]
                 * sampler_weights(old_logp, sampled, update.sampler_cap),
             )  # fmt: skip
             loss.backward()

@@ -181,7 +181,9 @@ class Policy:
 
         `clock("evaluate")` is a context that takes the time.
         """
-        mine = problems[parallel.rank() :: parallel.world()]
+        # prompts of like length together, so that little of a batch is padding
+        by_length = sorted(problems, key=lambda problem: len(self.prompt(problem)))
+        mine = by_length[parallel.rank() :: parallel.world()]
         with clock("evaluate"), parallel.unsharded(self.model):
             judged = [
                 (p.kind, verify(t, p.answer)) for p, t in self.greedy(mine, self.cfg.eval_batch)

@@ -32,6 +32,11 @@ def best() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def kind(name: str) -> str:
+    """Return the kind of device that a name of the configuration stands for, such as "cuda"."""
+    return (best() if name == "auto" else name).partition(":")[0]
+
+
 def generator(device: torch.device) -> torch.Generator:
     """Return a generator for what is sampled on a device.
 

@@ -178,10 +178,12 @@ def test_the_first_ratio_is_one(tiny, group, monkeypatch, logits_at_once):
     assert ((other - group.logprobs) * group.mask).abs().max() > 0.05
 
 
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
 @pytest.mark.parametrize("length", [1, 2, 10])
-def test_computing_the_prompt_once_is_exact(family, length):
-    """Values and gradients beside a plain forward pass over whole rows."""
+def test_computing_the_prompt_once_is_exact(monkeypatch, family, length, whole):
+    """Values and gradients beside a plain forward pass over whole rows, as a GPU takes them too."""
+    monkeypatch.setattr(memory, "reads_rows_whole", lambda *_: whole)
     model, other = random_model(model_type=family), random_model(model_type=family)
     tokens = torch.randint(0, 23, (4, 5 + length), generator=torch.Generator().manual_seed(2))
     tokens[:, :5] = tokens[0, :5]
@@ -228,6 +230,20 @@ def test_micro_batches_do_not_change_the_gradient(tiny, group, aggregate, size):
     parts = gradients(group, ROW_ADVANTAGES, other, aggregate=aggregate, micro_batch=size)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_few_rows_are_cut_to_the_longest_of_them(monkeypatch, tiny, group):
+    """Sorted by length, so that short responses are not padded to the longest of the group."""
+    widths = []
+    genuine = grpo.token_logprobs
+
+    def watched(model, tokens, prompt_len, temperature):
+        widths.append(tokens.shape[1] - prompt_len)
+        return genuine(model, tokens, prompt_len, temperature)
+
+    monkeypatch.setattr(grpo, "token_logprobs", watched)
+    gradients(group, ROW_ADVANTAGES, micro_batch=2)
+    assert widths == sorted(group.lengths.tolist())[1::2] and widths[0] < widths[-1]
 
 
 def test_the_stop_token_is_trained(group):

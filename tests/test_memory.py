@@ -153,3 +153,29 @@ def test_low_precision_samples_as_it_scores(family):
     with torch.no_grad():
         again = token_logprobs(model, group.tokens, 3, 1.0)
     assert (again - group.logprobs).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("device", "rows", "prompt", "new", "whole"),
+    [
+        ("cuda", 8, 256, 1024, True),  # 10,240 tokens, and 2.4 times 8,448
+        ("cuda", 8, 512, 32, False),  # 4,352 tokens, and 2.4 times 768
+        ("cuda", 1, 512, 32, True),
+        ("cpu", 8, 256, 1024, False),
+        ("mps", 8, 256, 1024, False),
+    ],
+)
+def test_rows_are_read_whole_where_that_was_measured_to_be_faster(device, rows, prompt, new, whole):
+    assert memory.reads_rows_whole(device, rows, prompt, new) == whole
+
+
+def test_whole_rows_keep_the_prompt_of_each_and_no_copies_of_its_keys(monkeypatch):
+    model = random_model(**SHAPE).config
+    keys = {"eval_batch": 1, "rollout": {"group_size": 2, "max_new_tokens": 5}}
+    logits = 4 * 4 * 2 * 5 * 23
+    on_gpu = memory.predict(model, 1_000_000, build(Config, {"device": "cuda:0", **keys}), 3)
+    tokens = 2 * (3 + 5)
+    assert on_gpu["activations"] == tokens * 2 * memory.kept_for_backward(model, False) + logits
+    monkeypatch.setattr("plumbing.device.best", lambda: "cuda")
+    auto = memory.predict(model, 1_000_000, build(Config, {"device": "auto", **keys}), 3)
+    assert auto == on_gpu
