@@ -50,9 +50,18 @@ class Layer:
 
 
 class Decoder:
-    """`Transformer.forward` for one more token of n rows that continue one prompt, or one each."""
+    """`Transformer.forward` for one more token of n rows that continue one prompt, or one each.
 
-    def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int) -> None:
+    On a CPU a step reads the t + 1 tokens that its rows have said, and t is a number.  A CUDA graph
+    needs every step to be the same operations on tensors of the same shapes.  A `static` decoder
+    therefore reads `width` tokens of each row, of which those that are not yet said are hidden, and
+    its t is a tensor.  Nothing else is different.
+    """
+
+    def __init__(
+        self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int,
+        static: bool = False,
+    ) -> None:  # fmt: skip
         self.config, dtype = model.config, model.compute_dtype
         self.embedding = model.model["embed_tokens"].weight  # (V, C)
         blocks = zip(model.model["layers"], cache.layers, strict=True)
@@ -61,7 +70,10 @@ class Decoder:
         self.norm, self.head = model.model["norm"].weight, frozen(model.head_weight, None, dtype)
         # a score is q k' / sqrt(D): its queries and its keys are each divided by D^(1/4)
         self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25
-        self.length, self.own, self.start = cache.length, 0, cache.start
+        self.length, self.start = cache.length, cache.start
+        self.t = torch.zeros(1, dtype=torch.long, device=model.device) if static else 0
+        self.width = max_new_tokens if static else 0
+        self.unsaid = None  # (width,): -inf on the columns after t, where it is static
         self.pads = None  # (B, P): -inf on the columns before a prompt, 0 on the prompt
         if self.start is not None:
             columns = torch.arange(cache.length, device=model.device)
@@ -70,9 +82,12 @@ class Decoder:
 
     def __call__(self, token: Tensor) -> Tensor:
         """Return the logits after one more token of each row, (n,) -> (n, V)."""
-        position = self.length + self.own
+        position = self.length + self.t
+        if self.width:
+            columns = torch.arange(self.width, device=token.device)
+            self.unsaid = torch.where(columns <= self.t, 0.0, -torch.inf)  # (width,)
         if self.start is None:
-            cos, sin = self.rotary[:, position]  # (D,) each
+            cos, sin = self.rotary[:, position]  # (D,) each, or (1, D)
         else:
             cos, sin = self.rotary[:, position - self.start, None]  # (n, 1, D)
         x = F.embedding(token, self.embedding)  # (n, C)
@@ -80,7 +95,7 @@ class Decoder:
             x = x + layer.out(self.attend(layer, layer.qkv(self.normalised(x)), cos, sin))
             gate, up = layer.gate_up(self.normalised(x)).chunk(2, dim=-1)  # (n, M)
             x = x + layer.down(F.silu(gate) * up)
-        self.own += 1
+        self.t += 1
         return self.head(self.normalised(x) * self.norm)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -89,24 +104,32 @@ class Decoder:
 
     def attend(self, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Store the new keys and values; return what the heads mix, (n, K (R+2) D) -> (n, HD)."""
-        n, K, D, t = len(qkv), self.config.n_kv_heads, self.config.head_dim, self.own
+        n, K, D, t = len(qkv), self.config.n_kv_heads, self.config.head_dim, self.t
         R = self.config.n_heads // K
         # key/value heads come first, so that the rows that read the same keys stand together
         heads = qkv.view(n, K, R + 2, D).transpose(0, 1).float()  # (K, n, R+2, D)
         qk = heads[:, :, :-1]
         qk = rotate(layer.qk_norm(qk) if layer.qk_norm else qk, cos, sin)
-        layer.own_k[..., t], layer.own_v[:, :, t] = qk[:, :, -1], heads[:, :, -1]
+        k, v = qk[:, :, -1], heads[:, :, -1]  # (K, n, D) each
+        if self.width:
+            layer.own_k.index_copy_(3, t, k[..., None])
+            layer.own_v.index_copy_(2, t, v[:, :, None])
+        else:
+            layer.own_k[..., t], layer.own_v[:, :, t] = k, v
         q = qk[:, :, :R].reshape(K * n, R, D)
 
         prompt_k, prompt_v = layer.prompt_k.flatten(0, 1), layer.prompt_v.flatten(0, 1)
         KB, _, P = prompt_k.shape  # (KB, D, P)
-        own_k, own_v = layer.own_k[..., : t + 1], layer.own_v[:, :, : t + 1]  # S = t + 1 columns
+        S = self.width or t + 1
+        own_k, own_v = layer.own_k[..., :S], layer.own_v[:, :, :S]
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k).view(K, n, R, P)  # from (KB, mR, P)
         if self.pads is not None:  # here every row has a prompt of its own
             of_prompt = of_prompt + self.pads[:, None]
         of_own = torch.bmm(q, own_k.flatten(0, 1))  # (Kn, R, S)
+        if self.unsaid is not None:
+            of_own = of_own + self.unsaid
         weights = torch.cat((of_prompt.flatten(0, 1), of_own), dim=-1).softmax(dim=-1)
-        of_prompt, of_own = weights.split((P, t + 1), dim=-1)
+        of_prompt, of_own = weights.split((P, S), dim=-1)
         y = torch.bmm(of_prompt.reshape(KB, -1, P), prompt_v).view(K * n, R, D)
         y = torch.baddbmm(y, of_own, own_v.flatten(0, 1))  # (Kn, R, D)
         return y.view(K, n, R * D).transpose(0, 1).reshape(n, K * R * D)
@@ -136,7 +159,8 @@ def fuse(block: Block, past: KeysAndValues, rows: int, max_new: int, dtype: torc
         return torch.cat([part.unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)
 
     def qk_norm(heads: Tensor) -> Tensor:  # (K, n, R+1, D)
-        return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2)
+        # in the type of the norm's weights, which may be bfloat16
+        return torch.cat((a.q_norm(heads[:, :, :-1]), a.k_norm(heads[:, :, -1:])), dim=2).float()
 
     qkv, gate_up = (K, a.q_proj, a.k_proj, a.v_proj), (1, mlp.gate_proj, mlp.up_proj)
     # the norm's weight g moves into the matrix after it: W (g x) = (W diag(g)) x
@@ -149,7 +173,8 @@ def fuse(block: Block, past: KeysAndValues, rows: int, max_new: int, dtype: torc
         down=frozen(mlp.down_proj.weight, mlp.down_proj.bias, dtype),
         qk_norm=qk_norm if hasattr(a, "q_norm") else None,
         prompt_k=(k * D**-0.25).transpose(2, 3).contiguous(), prompt_v=v.contiguous(),
-        own_k=k.new_empty(K, rows, D, max_new), own_v=k.new_empty(K, rows, max_new, D),
+        # zeros, since what a static step hides must be finite
+        own_k=k.new_zeros(K, rows, D, max_new), own_v=k.new_zeros(K, rows, max_new, D),
     )  # fmt: skip
 
 

@@ -83,7 +83,10 @@ class Policy:
             check_stop_ids(stops, self.model.config.vocab_size)
         except ValueError as error:
             raise UserError(f"rollout.stop_ids: {error}") from error
-        self.limits = {"max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops}
+        self.limits = {
+            "max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops,
+            "graph": cfg.rollout.graph,
+        }  # fmt: skip
 
     def load(self) -> Transformer:
         """Return the starting checkpoint on the configured device, in the configured precision."""

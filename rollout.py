@@ -5,8 +5,8 @@ for all G rows; each further token of all rows comes from one fast step (`decode
 at least half of the rows have ended with a stop token, these rows leave the batch.
 
 Where it stands: the line "y_1..y_G ~ pi_old( . | x)" of the box in `train.py`.  The
-log-probabilities recorded here are log pi_old in the ratio of `grpo.grpo_loss`.  So they are those
-of the *whole* distribution at the sampling temperature, even where top-k or top-p cut its tail.
+log-probabilities recorded here are those of the *whole* distribution at the sampling temperature,
+even where top-k or top-p cut its tail, and so up to rounding the log pi_old of `grpo.py`.
 
 Try changing first: `--set rollout.top_k=1` with `small.json`.  All G responses then agree: no group
 is informative (by default 102 of 185 are), and accuracy stays at 20.0%.  Two tokens to choose from
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from decode import Decoder
+from graphs import all_alike
 from model import KVCache, Transformer
 
 
@@ -68,16 +69,18 @@ def generate(
     stop_ids: Sequence[int],
     generator: torch.Generator,
     part: slice = slice(None),
+    graph: bool = False,
 ) -> Group:
     """Sample n responses to one prompt, which is read once.
 
     `temperature` 0 takes the likeliest token; `top_k` 0 and `top_p` 1 keep the whole distribution.
-    `part` samples only these of the n rows, each as it would be in the whole.  Raises ValueError on
+    `part` samples only these of the n rows, each as it would be in the whole.  `graph` decodes in
+    steps that are all alike, as a CUDA graph needs them.  Raises ValueError on
     an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
     """
     prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
     pick = Sampler(n, max_new_tokens, temperature, top_k, top_p, generator=generator, part=part)
-    return _decode(model, KVCache(), prompt, pick, stop_ids)
+    return _decode(model, KVCache(), prompt, pick, stop_ids, graph)
 
 
 @torch.no_grad()
@@ -91,6 +94,7 @@ def generate_batch(
     top_p: float = 1.0,
     stop_ids: Sequence[int],
     generator: torch.Generator,
+    graph: bool = False,
 ) -> Group:
     """Sample one response to each of several prompts of any length (evaluation).
 
@@ -100,12 +104,14 @@ def generate_batch(
     B, P = padded.shape
     start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
     pick = Sampler(B, max_new_tokens, temperature, top_k, top_p, generator=generator)
-    return _decode(model, KVCache(start if start.any() else None), padded, pick, stop_ids)
+    cache = KVCache(start if start.any() else None)
+    return _decode(model, cache, padded, pick, stop_ids, graph)
 
 
 def _decode(
-    model: Transformer, cache: KVCache, prompt: Tensor, pick: "Sampler", stop_ids: Sequence[int]
-) -> Group:
+    model: Transformer, cache: KVCache, prompt: Tensor, pick: "Sampler", stop_ids: Sequence[int],
+    graph: bool,
+) -> Group:  # fmt: skip
     """Decode until every row has stopped or reached the limit, one token per row and step.
 
     `prompt` (1, P) is shared by all rows, or (n, P) has one for each; the cache is empty.
@@ -114,33 +120,43 @@ def _decode(
     check_stop_ids(stop_ids, model.config.vocab_size)
     with model.autocast():
         logits = model(prompt, cache, last_only=True)[:, -1].expand(n, -1)  # (n, V)
-    step = Decoder(model, cache, n, max_new_tokens)
+    step = Decoder(model, cache, n, max_new_tokens, static=graph)
     prompt = prompt.expand(n, -1)  # (n, P)
     is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)  # (V,)
     is_stop[list(stop_ids)] = True
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
     logprobs = torch.zeros(n, max_new_tokens, device=prompt.device)  # (n, T_new)
-    rows = torch.arange(n, device=prompt.device)  # (live,) which of the n rows are in the batch
-    going = torch.ones(n, dtype=torch.bool, device=prompt.device)  # (live,) no stop token yet
 
     with torch.inference_mode():  # the tensors above are ordinary ones, so a loss may use them
-        for t in range(max_new_tokens):
-            token, logprob = pick(logits, rows, t)  # (live,) each
-            tokens[rows, t], logprobs[rows, t] = token, logprob
-            going = going & ~is_stop[token]
-            n_going = int(going.sum())  # the only value per step that the CPU waits for
-            if n_going == 0 or t + 1 == max_new_tokens:
-                break
-            if 2 * n_going <= len(rows):  # dropping rows copies the others: few large steps
-                keep = going.nonzero()[:, 0]
-                step.keep(keep)
-                rows, token, going = rows[keep], token[keep], going[keep]
-            # the same as `model(token[:, None], cache)[:, -1]`, faster
-            logits = step(token)  # (live, V)
-
+        loop = all_alike if graph else _one_by_one
+        T = loop(step, pick, logits, is_stop, tokens, logprobs)
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
-    return _cut_at_stop(prompt, tokens[:, : t + 1], logprobs, is_stop)
+    return _cut_at_stop(prompt, tokens[:, :T], logprobs, is_stop)
+
+
+def _one_by_one(
+    step: Decoder, pick: "Sampler", logits: Tensor, is_stop: Tensor, tokens: Tensor,
+    logprobs: Tensor,
+) -> int:  # fmt: skip
+    """Fill tokens and logprobs (n, T_new) until every row has stopped; return how many steps."""
+    n, max_new_tokens = tokens.shape
+    rows = torch.arange(n, device=tokens.device)  # (live,) which of the n rows are in the batch
+    going = torch.ones(n, dtype=torch.bool, device=tokens.device)  # (live,) no stop token yet
+    for t in range(max_new_tokens):
+        token, logprob = pick(logits, rows, t)  # (live,) each
+        tokens[rows, t], logprobs[rows, t] = token, logprob
+        going = going & ~is_stop[token]
+        n_going = int(going.sum())  # the only value per step that the CPU waits for
+        if n_going == 0 or t + 1 == max_new_tokens:
+            break
+        if 2 * n_going <= len(rows):  # dropping rows copies the others: few large steps
+            keep = going.nonzero()[:, 0]
+            step.keep(keep)
+            rows, token, going = rows[keep], token[keep], going[keep]
+        # the same as `model(token[:, None], cache)[:, -1]`, faster
+        logits = step(token)  # (live, V)
+    return t + 1
 
 
 def _cut_at_stop(prompt: Tensor, tokens: Tensor, logprobs: Tensor, is_stop: Tensor) -> Group:

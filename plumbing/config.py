@@ -135,6 +135,10 @@ class RolloutConfig:
     top_p: float = key(
         1.0, "sample among the likeliest tokens that hold this much probability", above=0, most=1
     )
+    graph: bool = key(
+        False, "on CUDA, start each step of decoding as one operation; not measured yet",
+        resumable=True,
+    )  # fmt: skip
     stop_ids: tuple[int, ...] = key(
         (), "token ids that end a response; if empty, those of the checkpoint"
     )

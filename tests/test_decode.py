@@ -21,11 +21,20 @@ def tokens(rows):
     return torch.randint(0, 23, (rows, LENGTH + STEPS), generator=torch.Generator().manual_seed(1))
 
 
-def stepped(model, prompt, rest, start=None):
-    """Logits after each token of `rest` (n, STEPS), which continue one prompt or one each."""
+def stepped(model, prompt, rest, start=None, width=0):
+    """Logits after each token of `rest` (n, STEPS), which continue one prompt or one each.
+
+    With a width the decoder is static and reads so many own tokens, and more once they are said.
+    """
     cache = KVCache(start)
     model(prompt, cache)
-    step = Decoder(model, cache, len(rest), STEPS)
+    step = Decoder(model, cache, len(rest), STEPS, static=bool(width))
+    if width:
+        wide = []
+        for t, token in enumerate(rest.T):
+            step.width = min(STEPS, width * (t // width + 1))
+            wide.append(step(token))
+        return torch.stack(wide, dim=1)
     return torch.stack([step(token) for token in rest.T], dim=1)  # (n, STEPS, V)
 
 
@@ -86,6 +95,17 @@ def test_scores_are_not_rounded_in_low_precision(tiny):
     assert 0 < (ours - exact).abs().mean() < 1.2 * (forward - exact).abs().mean()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_in_bfloat16_are_decoded_too(family):
+    """In training they stay in float32; `model.load(folder, dtype=...)` may read them so."""
+    model, rows = random_model(**FAMILIES[family]).bfloat16(), tokens(3)
+    rows[:, :LENGTH] = rows[0, :LENGTH]
+    logits = stepped(model, rows[:1, :LENGTH], rows[:, LENGTH:]).float()
+    plain = model(rows)[:, LENGTH:].float()
+    assert (logits - plain).abs().mean() < 0.05 * plain.abs().mean()
+
+
 def test_a_decoder_is_of_the_weights_that_it_was_made_of(tiny):
     """An update between two rollouts must not be missed: each rollout makes its own."""
     with torch.no_grad():
@@ -110,3 +130,33 @@ def test_without_rotation_both_are_without_it(tiny, monkeypatch):
     assert not torch.allclose(still, rotated, atol=0.1)
     logits = stepped(tiny, rows[:1, :LENGTH], rows[:, LENGTH:])
     torch.testing.assert_close(logits, still, atol=1e-4, rtol=0)
+
+
+# ---- steps that are all alike, as a CUDA graph needs them
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("width", [1, 2, 4, STEPS])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_static_step_equals_the_growing_one(family, padded, width):
+    model, rows = random_model(**FAMILIES[family]), tokens(3)
+    start = torch.tensor([0, 2, 4]) if padded else None
+    prompt = rows[:, :LENGTH] if padded else rows[:1, :LENGTH]
+    growing = stepped(model, prompt, rows[:, LENGTH:], start)
+    static = stepped(model, prompt, rows[:, LENGTH:], start, width)
+    torch.testing.assert_close(static, growing, atol=1e-5, rtol=0)
+    if width == 1:  # nothing is hidden: the same sums in the same order
+        assert torch.equal(static, growing)
+
+
+@torch.no_grad()
+def test_what_is_hidden_may_be_anything_finite(tiny):
+    """A row that was kept from a longer one has left its keys behind."""
+    rows = tokens(3)
+    cache = KVCache()
+    tiny(rows[:1, :LENGTH], cache)
+    steps = [Decoder(tiny, cache, 3, STEPS, static=True) for _ in range(2)]
+    for layer in steps[1].layers:
+        layer.own_k[..., 1:], layer.own_v[:, :, 1:] = 1e4, -1e4
+    assert torch.equal(*(step(rows[:, LENGTH]) for step in steps))

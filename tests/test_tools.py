@@ -13,6 +13,7 @@ sys.path.append(str(ROOT / "tools"))
 
 import bench
 import bench_memory
+import gpu
 import hack_verifier
 import inject_faults
 import kill_loop
@@ -207,3 +208,30 @@ def test_a_run_that_blocks_the_next_is_found(faults, monkeypatch):
     )
     call, end, _ = tool.case(folder, calls.index("rename") + 1, "killed")
     assert (call, end) == ("rename", "stuck")
+
+
+# ---- tools/gpu.py
+
+
+def test_the_tool_for_gpus_runs_at_toy_sizes(tmp_path, capsys):
+    """So that it is known to work before there is a GPU at hand."""
+    out = tmp_path / "gpu.json"
+    before = dict(bench.SHAPES)
+    assert gpu.main(["--device", "cpu", "--tiny", "--out", str(out)]) == 0
+    assert before == bench.SHAPES
+    found = json.loads(out.read_text())
+    same = [row["tokens the same"] for row in found["agreement"] if "tokens the same" in row]
+    assert len(same) == 18 and all(same)
+    gaps = [row for row in found["agreement"] if "sampler_gap" in row]
+    assert all(row["clip_fraction"] == 0 for row in gaps)
+    assert found["agreement"][-1] == {"resumed run bitwise the same": True}
+    assert {row["model"] for row in found["decoding"]} == set(bench.SHAPES)
+    assert all(row[f"{way}, ms"] > 0 for row in found["decoding"] for way in ("eager", "dynamic"))
+    assert [row["graph"] for row in found["job"]] == ["false", "true"]
+    rows = sum(len(found[part]) for part in ("agreement", "decoding", "update", "steps", "job"))
+    assert capsys.readouterr().out.count("\n") == 1 + rows
+
+
+def test_what_does_not_agree_is_an_exit_code(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "agreement", lambda args: iter([{"tokens the same": False}]))
+    assert gpu.main(["--device", "cpu", "--tiny", "--parts", "agreement"]) == 1

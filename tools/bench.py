@@ -46,11 +46,17 @@ from plumbing.config import Config, RolloutConfig, read_config
 from plumbing.device import pick_device
 from rollout import Group, generate
 
-SHAPES = {  # SmolLM2-135M and Qwen2.5-Math-1.5B, with random weights
+SHAPES = {  # SmolLM2-135M, Qwen3-0.6B and Qwen2.5-Math-1.5B, with random weights
     "135m": {
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
         "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
         "tie_word_embeddings": True, "architectures": ["LlamaForCausalLM"],
+    },
+    "0.6b": {
+        "model_type": "qwen3", "vocab_size": 151936, "hidden_size": 1024,
+        "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
+        "architectures": ["Qwen3ForCausalLM"],
     },
     "1.5b": {
         "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 1536,
