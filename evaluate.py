@@ -38,7 +38,7 @@ from plumbing.config import Config, build, stream_seed, warn_of_backslash, with_
 from plumbing.device import generator
 from plumbing.disk import sha256_of
 from plumbing.evaluation import open_record, read_head
-from plumbing.setup import read_problems, warn_of_long_texts
+from plumbing.setup import check_lengths, read_problems
 from plumbing.tokenizer import fingerprint
 from policy import Policy
 
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     policy = Policy(cfg)
     settings = {"model": args.model, "files": fingerprint(policy.folder), **settings}
     prompts = policy.prompts(problems)  # what cannot be encoded is refused
-    warn_of_long_texts(policy.model, prompts, settings["max_new_tokens"])
+    check_lengths(policy.model, problems, prompts, settings["max_new_tokens"])
     questions = [question(*pair) for pair in zip(problems, prompts, strict=True)]
     with open_record(out, settings, questions) as record:
         done = len(record.lines)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from data import Problem, load_tokenizer, make_prompts, with_problem
-from model import ModelConfig, Transformer, load
+from model import Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
 from plumbing.config import Config
@@ -38,9 +38,6 @@ from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
 from rollout import Group, check_stop_ids, generate, generate_batch
 from verifier import extract_answer, verify
-
-MOST_TOKENS = 2**18  # of a prompt
-FAR_TOO_LONG = 16  # times the positions that a model was made for; a prompt beyond is a mistake
 
 
 def numbers(values: Iterable[float], n: int, what: str) -> list[float]:
@@ -52,18 +49,6 @@ def numbers(values: Iterable[float], n: int, what: str) -> list[float]:
     if found.shape != (n,) or not np.isfinite(found).all():
         raise UserError(f"Policy.{what}: must return {n} finite numbers, not {found}", code=1)
     return found.tolist()
-
-
-def unfit(ids: list[int], model: ModelConfig) -> str:
-    """Return why these tokens can be no prompt of a model, or "" where they can."""
-    most = min(MOST_TOKENS, FAR_TOO_LONG * (model.max_positions or MOST_TOKENS))
-    if not ids:
-        return "empty"
-    if len(ids) > most:
-        return f"{len(ids):,} tokens; at most {most:,} are read"
-    if max(ids) >= model.vocab_size:
-        return f"token {max(ids)} is not in the model's vocabulary of {model.vocab_size}"
-    return ""
 
 
 class Policy:
@@ -131,13 +116,14 @@ class Policy:
 
         Those that are not known yet are made together, since a chat template needs a process.
         """
-        data = self.cfg.data
+        data, size = self.cfg.data, self.model.config.vocab_size
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.known_prompts]
         made = make_prompts(
             self.tokenizer, data.template, new, data.system, data.prefill, data.date
         )
         for problem, ids in zip(new, made, strict=True):
-            if why := unfit(ids, self.model.config):
+            if not ids or max(ids) >= size:
+                why = f"token {max(ids)} is not in its vocabulary of {size}" if ids else "empty"
                 place = problem.source or repr(problem.text[:100])
                 raise UserError(f"{place}: its prompt cannot be given to the model ({why})")
             self.known_prompts[problem] = ids

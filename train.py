@@ -126,11 +126,13 @@ def build(
         # every prompt is made once, so that a problem that cannot be encoded is refused here
         prompts, others = policy.prompts(pool), policy.prompts(heldout)
         pool, prompts = setup.fitting_problems(cfg, pool, prompts)
-        setup.refuse_overflow(policy.model, prompts[0], policy.folder)
         n_steps = setup.plan_steps(cfg, len(pool))
         setup.say_memory(cfg, policy.model, prompts)
-        setup.warn_of_long_texts(policy.model, prompts + others, cfg.rollout.max_new_tokens)
-        fixed = setup.fingerprints(policy.folder, pool + heldout, prompts + others)
+        problems, prompts = pool + heldout, prompts + others
+        setup.check_lengths(policy.model, problems, prompts, cfg.rollout.max_new_tokens)
+        fixed = setup.fingerprints(policy.folder, problems, prompts)
+    with parallel.all_or_none():
+        setup.refuse_overflow(policy.model, prompts[0], policy.folder)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW
     optimizer = adamw(
         policy.model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),

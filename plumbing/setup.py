@@ -19,6 +19,9 @@ from plumbing.config import Config, differences, stream_seed, with_date
 from plumbing.tokenizer import fingerprint
 from plumbing.weights import read_json
 
+MOST_TOKENS = 2**18  # of a prompt
+FAR_TOO_LONG = 16  # times as many tokens as a model was made for; a longer prompt is a mistake
+
 
 def read_problems(
     source: str, size: int, seed: int, *, heldout: bool, choice: str = "first"
@@ -70,13 +73,26 @@ def fitting_problems(
     return list(problems), list(prompts)
 
 
-def warn_of_long_texts(model: Transformer, prompts: list[list[int]], max_new_tokens: int) -> None:
-    """Say on the terminal where prompt and response may be longer than the model was made for."""
-    longest, limit = max(map(len, prompts)) + max_new_tokens, model.config.max_positions
-    if limit and longest > limit:
+def check_lengths(
+    model: Transformer, problems: list[Problem], prompts: list[list[int]], max_new_tokens: int
+) -> None:
+    """Say where prompt and response may be longer than the model was made for.
+
+    `UserError` for a prompt that is so long that nobody can have meant it.
+    """
+    made_for = model.config.max_positions
+    most = min(MOST_TOKENS, FAR_TOO_LONG * (made_for or MOST_TOKENS))
+    for problem, ids in zip(problems, prompts, strict=True):
+        if len(ids) > most:
+            place = problem.source or repr(problem.text[:100])
+            raise UserError(
+                f"{place}: its prompt has {len(ids):,} tokens; at most {most:,} are read"
+            )
+    longest = max(map(len, prompts)) + max_new_tokens
+    if made_for and longest > made_for:
         print(
             f"warning: the longest prompt and {max_new_tokens:,} new tokens are {longest:,} "
-            f"tokens, and the model was made for {limit:,} (its max_position_embeddings)",
+            f"tokens, and the model was made for {made_for:,} (its max_position_embeddings)",
             file=sys.stderr,
         )
 

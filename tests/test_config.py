@@ -14,7 +14,7 @@ WHOLE = {
     "rollout": {"temperature": 1, "top_p": 1},
     "update": {
         "lr": 1, "beta1": 0, "beta2": 0, "weight_decay": 1, "grad_clip": 2, "clip_low": 1,
-        "clip_high": 1, "kl_coef": 1,
+        "clip_high": 1, "sampler_cap": 1, "kl_coef": 1,
     },
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ import evaluate
 import report
 import train
 from data import Problem
+from plumbing import setup
 from plumbing.command import UserError
 from plumbing.config import read_config
 from policy import Policy, numbers
@@ -61,15 +62,37 @@ def test_an_end_token_outside_the_vocabulary_names_the_file(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("digits", "fits"), [(2046, True), (2047, False), (900_000, False)])
-def test_a_prompt_far_beyond_what_the_model_was_made_for_is_refused(digits, fits):
+def test_a_prompt_far_beyond_what_the_model_was_made_for_is_refused(base, digits, fits):
     """base/ was made for 128 tokens; sixteen times as many, with the BOS, are a mistake."""
     policy = Policy(read_config("small.json", []))
     problem = Problem("1" * digits + "=", "1", source="pool.jsonl:7")
+    prompts = [policy.prompt(problem)]
     if fits:
-        assert len(policy.prompt(problem)) == 2048
+        assert len(prompts[0]) == 2048
+        setup.check_lengths(base, [problem], prompts, 4)
         return
     with pytest.raises(UserError, match=r"pool.jsonl:7: .* tokens; at most 2,048 are read"):
-        policy.prompt(problem)
+        setup.check_lengths(base, [problem], prompts, 4)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_neither_command_begins_with_such_a_prompt(tmp_path, capsys, command):
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"problem": "1" * 5000, "answer": "1"}) + "\n")
+    out = tmp_path / "out"
+    if command == "train":
+        assert start(out, f"data.heldout={file}") == 2
+    else:
+        assert evaluate.main(["--model", "base", "--data", str(file), "--out", str(out)]) == 2
+    assert "long.jsonl:1: its prompt has 5,001 tokens" in last_line(capsys)
+    assert not out.exists()
+
+
+def test_a_prompt_that_is_left_out_of_the_pool_may_be_of_any_length(tmp_path):
+    file = tmp_path / "pool.jsonl"
+    lines = [{"problem": text, "answer": "2"} for text in ("1+1=", "1" * 5000)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert start(tmp_path / "run", f"data.pool={file}", "data.max_prompt_tokens=50") == 0
 
 
 @pytest.mark.parametrize("key", ["data.template", "data.prefill", "model"])

@@ -111,7 +111,7 @@ def test_a_message_about_a_long_prompt_is_short(tokenizer):
 
 def test_a_prompt_without_tokens_is_refused_with_its_place(monkeypatch):
     model = policy.Policy(build(Config, {"model": str(ROOT / "base")}))
-    for ids, why in (([], "empty"), ([3, 19], "token 19 is not in the model's vocabulary of 19")):
+    for ids, why in (([], "empty"), ([3, 19], "token 19 is not in its vocabulary of 19")):
         monkeypatch.setattr(policy, "make_prompts", lambda *given, ids=ids: [ids])
         with pytest.raises(UserError, match=rf"^p\.jsonl:7: its prompt .*\({why}\)"):
             model.prompt(dataclasses.replace(SUM, source="p.jsonl:7"))
