@@ -1,6 +1,6 @@
 """Let every system call that changes a run's folder go wrong once, then resume, and compare.
 
-    python tools/inject_faults.py [--out FOLDER]        an hour on two cores
+    python tools/inject_faults.py [--out FOLDER]        25 minutes on two cores
     python tools/inject_faults.py --every 20            one call in twenty: some minutes
 
 It makes a short run under the eyes of ptrace(2) and lists its system calls that write, rename,
