@@ -22,6 +22,7 @@ and 1.4 avg@16 is 31.8, 41.2, 45.2 and 46.9%, and pass@16 85.5, 94.5, 96.0 and 9
 stays at 20.0%: this model's likeliest answer forgets the carry, and a sampled one often does not.
 """
 
+import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below in one line)
 import argparse
 import math
 import sys

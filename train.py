@@ -22,6 +22,7 @@ learning rate a random problem teaches too seldom, and 1,480 rollouts buy the fu
 instead of 102.
 """
 
+import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below in one line)
 import argparse
 import json
 import signal

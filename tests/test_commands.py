@@ -1,5 +1,6 @@
 """The one place that decides what a user can mend: outputs, memory, paths, arguments, torchrun."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -131,6 +132,17 @@ def test_a_full_disk_does_not_hide_what_went_wrong_first():
     result = ended("print('a line'); from plumbing.command import UserError; raise UserError('it')",
                    "> /dev/full")  # fmt: skip
     assert (result.stderr, result.returncode) == ("error: it\n", 2)
+
+
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py"])
+def test_ctrl_c_while_libraries_are_imported_is_one_line(name):
+    """What makes it one comes before all that takes long."""
+    body = ast.parse((ROOT / name).read_text()).body
+    first = next(node for node in body if isinstance(node, (ast.Import, ast.ImportFrom)))
+    assert [alias.name for alias in first.names] == ["plumbing"]
+    code = "import plumbing; raise KeyboardInterrupt"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.stderr == "interrupted\n" and result.returncode not in (0, 1)
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
