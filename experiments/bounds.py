@@ -1,16 +1,19 @@
-"""How close can one come to the lower bounds of `bound.py`?  Good procedures, and real runs.
+"""How close can one come to the lower bounds of `bound.py`?  Optima, procedures, and real runs.
 
 python experiments/bounds.py [--runs 1000] [--out bound.png]      # the table and its figure
-python experiments/bounds.py --run runs/small [--delta 0.05]      # a training run beside the bounds
+python experiments/bounds.py --run runs/small [--target 0.9]      # a training run beside the bounds
 
-What it teaches: a lower bound is worth as much as somebody comes close to it.  Each row of the
-table has a bound; the mean number of rollouts that a good procedure used, with its standard error;
-their ratio; and how often the procedure was wrong, which may be as often as delta.  The procedures
-are good, not optimal: an optimal one lies between the bound and them.  (For discovery the bound is
-exact, so that its ratio is 1 but for chance.)
+What it teaches: a lower bound is worth as much as the optimum is close to it, and an optimum as
+much as a practical procedure is.  Each row of the table has all three, in this order: the bound;
+the least mean number of rollouts that any procedure needs, computed by `optima.py`; and the mean
+that a practical procedure used in simulation, with its standard error.  Then come the procedure's
+errors, each of which may be as large as delta.  For recognition they are those in world 1 and in
+world 0.  For identification they are the average error and that under the skill with most errors.
 
 Where it stands: beside the algorithm.  In the rows named "identification", `pick` and the selector
-of the training loop choose the next problem from a pool of which few problems tell anything.
+of the training loop choose the next problem from a pool of which few problems tell anything.  The
+rows "and chance" add one problem that is passed half of the time under every skill.  Volatility
+finds what varies: it takes this one, and never ends.  Information needs what differs.
 
 Try changing first: `gap` of `skill_table`, from 0.4 to 0.2, which makes the telling problems
 weaker.  For K = 2, 4 and 8 skills the bound grows fourfold, from 13, 27 and 40 rollouts to 56, 111
@@ -18,42 +21,41 @@ and 167.  So does what picking needs by information (15, 33, 52 to 58, 133, 214)
 32, 53 to 57, 137, 212) and at random (149, 402, 710 to 586, 1624, 2892).  The DoPR selector needs
 only two to four times as many (65, 155, 248 to 131, 428, 940): at 0.4 it spends three quarters of
 its rollouts on problems that tell nothing, and of these it needs 1.4 to 1.6 times as many.
-Then append a problem of pure chance to its rows, 0.5 under every skill.  Picking by variance takes
-it for the best one and never ends; picking by information needs what it needed before; the DoPR
-selector needs more (102, 202, 300).  Volatility finds what varies, and information lies in what
-differs between the skills.
 
-A training run (`--run`) stands beside the bounds for telling its last pass rate from its first.
-Its rollouts over that bound are its *optimisation gap*, which is large, since learning is more than
-deciding.  The gap is no score: a run that learned little has a large bound, and so a small gap.
+A training run (`--run`) stands beside two bounds on learning: the groups up to the first update,
+and the groups up to a fixed held-out accuracy (`report`).
 """
 
 import argparse
 import math
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import project  # noqa: F401 (it puts the project's folder on the path)
+from optima import naming_optimum, sequential_optimum
 from tqdm import tqdm
 
 from bound import (
-    answer,
     discovery_rollouts,
+    dull_visits,
     entropy_bits,
     exact_fixed_sample_size,
+    first_update_groups,
     identification_bound,
     recognition_bound,
-    transport_bound,
 )
 from plumbing.command import Parser, UserError, command, whole_number
-from plumbing.config import selectors
+from plumbing.config import read_config, selectors
 from plumbing.figure import COLOURS, pyplot, save
 from plumbing.record import read_steps
+from plumbing.setup import pool_and_heldout
 
 DELTAS = (0.05, 0.01)
 DISCOVERIES = (0.3, 0.05, 0.01)  # pass rates
@@ -64,20 +66,23 @@ IDENTIFICATIONS = (1, 2, 3)  # bits that number the skills
 PICKERS = ("most information", "highest variance", "DoPR selector", "random")
 
 
-def skill_table(bits: int, solved: int = 5, impossible: int = 4, gap: float = 0.4) -> np.ndarray:
+def skill_table(
+    bits: int, solved: int = 5, impossible: int = 4, gap: float = 0.4, chance: int = 0
+) -> np.ndarray:
     """Return the pass rates (N, K) of a pool of N problems under K = 2**bits skills.
 
     For each bit of the skill's number one problem tells it, passed with probability 1/2 +- gap/2,
     and `solved + impossible` problems are passed alike under every skill: a pool like a real one.
+    Of `chance` more problems every skill passes half of all tries.
     """
     skills = np.arange(2**bits)
     telling = [0.5 + gap * ((skills >> b & 1) - 0.5) for b in range(bits)]
     easy = [np.full(2**bits, 0.95)] * (solved * bits)
     hard = [np.full(2**bits, 0.02)] * (impossible * bits)
-    return np.array(telling + easy + hard)  # (N, K)
+    return np.array(telling + easy + hard + [np.full(2**bits, 0.5)] * chance)  # (N, K)
 
 
-# --------------------------------------------------------------------------- good procedures
+# --------------------------------------------------------------------------- practical procedures
 
 
 class Simulated(NamedTuple):
@@ -85,7 +90,7 @@ class Simulated(NamedTuple):
 
     rollouts: float
     se: float  # the standard error of `rollouts`
-    error_rate: float
+    errors: tuple[float, ...]  # how often it was wrong; of two kinds, but for discovery
     unfinished: float = 0.0  # the share of runs that were stopped undecided
 
 
@@ -95,23 +100,30 @@ def simulate_discovery(p: float, delta: float, runs: int, rng: np.random.Generat
     n = float(np.quantile(first, 1 - delta, method="inverted_cdf"))
     density = max(p * (1 - p) ** (n - 1), 1e-300)
     se = math.sqrt(delta * (1 - delta) / runs) / density
-    return Simulated(n, se, float((first > n).mean()))
+    return Simulated(n, se, (float((first > n).mean()),))
 
 
 def simulate_recognition(
     p0: float, p1: float, delta: float, runs: int, rng: np.random.Generator
 ) -> Simulated:
-    """Tell p1 from p0 by Wald's sequential test of thresholds -+ ln(1/delta), where p1 is true."""
+    """Tell p1 from p0 by Wald's sequential test of thresholds -+ ln(1/delta); n is that under p1.
+
+    The errors are how often it says p0 where p1 is true, and how often p1 where p0 is true.
+    """
     win, loss = math.log(p1 / p0), math.log((1 - p1) / (1 - p0))
     threshold = math.log(1 / delta)
-    evidence, n = np.zeros(runs), np.zeros(runs, dtype=np.int64)
-    active = np.arange(runs)
-    while len(active):
-        evidence[active] += np.where(rng.random(len(active)) < p1, win, loss)
-        n[active] += 1
-        active = active[np.abs(evidence[active]) < threshold]
-    se = float(n.std() / math.sqrt(runs))
-    return Simulated(float(n.mean()), se, float((evidence < 0).mean()))
+    lengths, ends = [], []
+    for truth in (p1, p0):
+        evidence, n = np.zeros(runs), np.zeros(runs, dtype=np.int64)
+        active = np.arange(runs)
+        while len(active):
+            evidence[active] += np.where(rng.random(len(active)) < truth, win, loss)
+            n[active] += 1
+            active = active[np.abs(evidence[active]) < threshold]
+        lengths.append(n)
+        ends.append(evidence)
+    errors = float((ends[0] < 0).mean()), float((ends[1] > 0).mean())
+    return Simulated(float(lengths[0].mean()), float(lengths[0].std() / math.sqrt(runs)), errors)
 
 
 def pick(
@@ -168,19 +180,21 @@ def simulate_identification(
         weight = np.exp(log_posterior[active])  # (R, K), of which the likeliest skill has 1
         active = active[1 / weight.sum(axis=1) < 1 - delta]
     wrong = log_posterior.argmax(axis=1) != truth
+    worst = max(float(wrong[truth == k].mean()) for k in set(truth.tolist()))
     se = float(n.std() / math.sqrt(runs))
-    return Simulated(float(n.mean()), se, float(wrong.mean()), len(active) / runs)
+    return Simulated(float(n.mean()), se, (float(wrong.mean()), worst), len(active) / runs)
 
 
 # --------------------------------------------------------------------------- the table
 
 
 class Row(NamedTuple):
-    """A question, its lower bound, and the procedure that is simulated beside it."""
+    """A question, its lower bound and optimum, and the procedure that is simulated beside them."""
 
     name: str
     delta: float
     bound: float
+    optimum: float
     simulate: Callable[[int, np.random.Generator], Simulated]  # takes the number of runs
     times: float = 1.0  # runs for each of `--runs`
 
@@ -190,19 +204,23 @@ def questions() -> Iterator[Row]:
     for p in DISCOVERIES:
         for delta in DELTAS:
             bound, simulate = discovery_rollouts(p, delta), partial(simulate_discovery, p, delta)
-            yield Row(f"discovery p={p}", delta, float(bound), simulate, times=10)
+            yield Row(f"discovery p={p}", delta, float(bound), float(bound), simulate, times=10)
     for p0, p1 in RECOGNITIONS:
         for delta in DELTAS:
             bound = float(recognition_bound(p0, p1, delta))
             simulate = partial(simulate_recognition, p0, p1, delta)
-            yield Row(f"recognition {p0}->{p1}", delta, bound, simulate, times=10)
-    for bits in IDENTIFICATIONS:
-        success, delta = skill_table(bits), 0.01
-        bound = identification_bound(success, delta)
+            optimum = sequential_optimum(p0, p1, delta, horizon=10 * math.ceil(bound))
+            yield Row(f"recognition {p0}->{p1}", delta, bound, optimum, simulate, times=10)
+    for chance, bits in product((0, 1), IDENTIFICATIONS):
+        success, delta = skill_table(bits, chance=chance), 0.01
+        bound, optimum = identification_bound(success, delta), naming_optimum(bits, delta)
         for picker in PICKERS:
-            simulate = partial(simulate_identification, success, delta, picker)
-            times = 0.2 if picker == "DoPR selector" else 1  # slow: one selector for each run
-            yield Row(f"identification K={2**bits}, {picker}", delta, bound, simulate, times)
+            endless = chance and picker == "highest variance"
+            simulate = partial(simulate_identification, success, delta, picker,
+                               limit=2_000 if endless else 20_000)  # fmt: skip
+            times = 0.2 if picker == "DoPR selector" or endless else 1  # slow
+            name = f"identification K={2**bits}{' and chance' * chance}, {picker}"
+            yield Row(name, delta, bound, optimum, simulate, times)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -211,33 +229,27 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 
 def table(runs: int, seed: int = 0, rows: Sequence[Row] | None = None) -> list[dict]:
-    """Simulate every row; return dicts of problem, delta, bound, simulated, se, ratio and so on."""
+    """Simulate every row; return dicts of problem, delta, bound, optimum, practical, se, errors."""
     found = []
     for row in tqdm(list(questions()) if rows is None else rows, desc="simulating", leave=False):
         result = row.simulate(int(row.times * runs), stream(seed, f"{row.name}, {row.delta}"))
         found.append(
-            {"problem": row.name, "delta": row.delta, "bound": row.bound,
-             "simulated": result.rollouts, "se": result.se, "ratio": result.rollouts / row.bound,
-             "error_rate": result.error_rate, "unfinished": result.unfinished}
+            {"problem": row.name, "delta": row.delta, "bound": row.bound, "optimum": row.optimum,
+             "practical": result.rollouts, "se": result.se, "errors": result.errors,
+             "unfinished": result.unfinished}
         )  # fmt: skip
     return found
 
 
 def print_table(rows: list[dict]) -> None:
-    """Print the table, and how much a better certificate could add to the identification bounds."""
-    print(f"{'':38} delta    bound  simulated  +- s.e.  ratio  errors")
+    """Print the table: bound, optimum, practical procedure, and its errors."""
+    print(f"{'':46} delta    bound  optimum  practical  +- s.e.  errors")
     for r in rows:
         stopped = f"  ({r['unfinished']:.0%} stopped undecided)" if r["unfinished"] else ""
+        errors = " ".join(f"{error:.4f}" for error in r["errors"])
         print(
-            f"{r['problem']:38} {r['delta']:5.2f} {r['bound']:8.2f}  {r['simulated']:9.2f}"
-            f"  {r['se']:7.2f}  {r['ratio']:5.2f}  {r['error_rate']:6.4f}{stopped}"
-        )
-    for bits in IDENTIFICATIONS:
-        sides = [transport_bound(skill_table(bits), J, 0.01) for J in range(2**bits)]
-        certified, found = np.mean(sides, axis=0)
-        print(
-            f"K={2**bits}: the certificate proves {certified:.2f} rollouts; with the best "
-            f"allocation found, no certificate can prove more than {found:.2f}"
+            f"{r['problem']:46} {r['delta']:5.2f} {r['bound']:8.2f} {r['optimum']:8.2f}"
+            f"  {r['practical']:9.2f}  {r['se']:7.2f}  {errors}{stopped}"
         )
 
 
@@ -273,9 +285,15 @@ def draw(path: Path, runs: int, rows: list[dict]) -> Path:
 def draw_recognition(axis: Any, questions: list[tuple], values: np.ndarray, runs: int) -> None:
     """Draw bound, sequential test and best fixed number for each question (p0, p1, delta)."""
     axis.plot(values, [recognition_bound(*q) for q in questions], "k-", label="lower bound")
+    horizons = [10 * math.ceil(recognition_bound(*q)) for q in questions]
+    near = [n <= 250 for n in horizons]  # where it takes long, the bound is as close
+    optima = [
+        sequential_optimum(*q, n) for q, n in zip(questions, horizons, strict=True) if n <= 250
+    ]
+    axis.plot(values[near], optima, "k--", label="optimum")
     tests = [simulate_recognition(*q, runs, stream(1, f"recognition {q}")) for q in questions]
     axis.plot(values, [test.rollouts for test in tests], "o", color=COLOURS[0],
-              label="sequential test, mean")  # fmt: skip
+              label="Wald's test, mean")  # fmt: skip
     exact = [exact_fixed_sample_size(*q) for q in questions]
     axis.plot(values, exact, "s", color=COLOURS[1], markersize=4, label="best fixed number")
 
@@ -285,10 +303,11 @@ def draw_identification(axis: Any, rows: list[dict]) -> None:
     Ks = [2**bits for bits in IDENTIFICATIONS]
     colours = (COLOURS[3], COLOURS[0], COLOURS[4], COLOURS[2])
     for picker, marker, colour in zip(PICKERS, "ovsD", colours, strict=True):
-        mine = [r for r in rows if r["problem"].endswith(f", {picker}")]
+        mine = [r for k in Ks for r in rows if r["problem"] == f"identification K={k}, {picker}"]
         if picker == PICKERS[0]:
             axis.plot(Ks, [r["bound"] for r in mine], "k-", label="lower bound")
-        axis.plot(Ks, [r["simulated"] for r in mine], marker, color=colour, label=picker)
+            axis.plot(Ks, [r["optimum"] for r in mine], "k--", label="optimum")
+        axis.plot(Ks, [r["practical"] for r in mine], marker, color=colour, label=picker)
     axis.set(xlabel="K latent skills, where delta = 0.01", xscale="log")
     axis.set_xticks(Ks, map(str, Ks), minor=False)
     axis.set_title("Naming one of K skills, by four ways to pick problems", fontsize=10)
@@ -297,64 +316,37 @@ def draw_identification(axis: Any, rows: list[dict]) -> None:
 # --------------------------------------------------------------------------- a training run
 
 
-def pass_rates(steps: list[dict]) -> dict[str, tuple[list[bool], list[bool]]]:
-    """Return by kind of problem which responses were right: at first visits, and at the end.
+def report(folder: Path, live: str, target: float) -> None:
+    """Print what a run spent up to its first update and to a held-out accuracy, beside bounds.
 
-    First visits come early, before much is learned.  The end is the last fifth of all groups: what
-    the selector chose then, mostly problems not yet learned, so that it understates how good the
-    policy became.
+    The live problems are those of the kind `live`; each operator in them is a skill of its own.
+    The bounds are on the mean over pools in random order: one run can be luckier.
     """
-    groups = [
-        group
-        for step in steps
-        for group in zip(step["kind"], step["chosen"], step["solved"], strict=True)
-    ]
-    seen: set[int] = set()
-    rates: dict[str, tuple[list[bool], list[bool]]] = {}
-    for number, (kind, problem, solved) in enumerate(groups):
-        before, after = rates.setdefault(kind, ([], []))
-        if problem not in seen:
-            before += map(bool, solved)
-        elif number >= 0.8 * len(groups):
-            after += map(bool, solved)
-        seen.add(problem)
-    return {kind: rate for kind, rate in rates.items() if all(rate)}
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95% interval of a pass rate from n independent tries (Wilson 1927)."""
-    centre = (successes + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def report(folder: Path, delta: float) -> None:
-    """Print what a run's verdicts say it learned, and the bounds for that beside its cost."""
     steps = read_steps(folder)
-    spent = steps[-1]["rollouts"]
-    print(f"{folder}: {spent:,} rollouts; pass rates with 95% intervals")
-    print(f"  {'':12} {'first visits':>24}    last fifth of the groups")
-    intervals = {}
-    for kind, verdicts in sorted(pass_rates(steps).items()):
-        intervals[kind] = [(np.mean(v), *wilson(sum(v), len(v))) for v in verdicts]
-        shown = (f"{p:.3f} [{low:.3f}, {high:.3f}]" for p, low, high in intervals[kind])
-        print("  {:12} {:>24} -> {}".format(kind or "all", *shown))
-    gains = {kind: after[0] - before[0] for kind, (before, after) in intervals.items()}
-    kind = max(gains, key=gains.__getitem__, default=None)
-    if kind is None or gains[kind] <= 0:
-        print("no kind of problem was passed more often at the end: nothing was unlocked")
+    pool, _ = pool_and_heldout(read_config(folder / "config.json", []))
+    skills = Counter(next((c for c in p.text if c in "+-*"), "") for p in pool if p.kind == live)
+    if not skills:
+        kinds = ", ".join(sorted({repr(p.kind) for p in pool}))
+        raise UserError(f"--live {live}: the run's pool has no such problem; it has {kinds}")
+    dull = len(pool) - skills.total()
+    groups = [(step, len(set(rewards)) > 1) for step in steps for rewards in step["rewards"]]
+    informative = [teaches for _, teaches in groups]
+    reached = next((s["rollouts"] for s in steps if s.get("accuracy", 0) >= target), None)
+    print(f"{folder}: {len(groups):,} groups, {sum(informative):,} of them informative")
+    first = informative.index(True) + 1 if any(informative) else None
+    least = first_update_groups(len(pool), skills.total(), 1.0)
+    print(f"  groups to the first informative one: {first or 'none came'}; "
+          f"on average at least {least:.1f}")  # fmt: skip
+    if reached is None:
+        print(f"  held-out accuracy of {target:.0%}: not reached")
         return
-    (p0, low0, high0), (p1, low1, high1) = intervals[kind]
-    print(f"bounds for {kind or 'all'!r}, p0 = {p0:.3f} and p1 = {p1:.3f}, delta = {delta}:")
-    answer(p0, p1, delta)
-    bounds = [recognition_bound(p0, p1, delta), recognition_bound(low0, high1, delta)]
-    bounds += [recognition_bound(high0, low1, delta) if high0 < low1 else math.inf]
-    gaps = [spent / b if b else math.inf for b in map(float, bounds)]
-    print(
-        f"optimisation gap: {spent:,} rollouts / {bounds[0]:.2f} = {gaps[0]:,.0f}x"
-        f" (at the ends of both intervals {gaps[2]:,.0f}x to {gaps[1]:,.0f}x)"
-    )
-    print("The gap is no score: a run that learned little has a large bound, and so a small gap.")
+    used = [teaches for step, teaches in groups if step["rollouts"] <= reached]
+    met = dull_visits(dull, list(skills.values()))
+    print(f"  held-out accuracy of {target:.0%}: after {reached:,} rollouts, {len(used):,} groups, "
+          f"{sum(used)} of them informative")  # fmt: skip
+    each = ", ".join(map(repr, skills))
+    print(f"  groups that so many informative ones, and meeting a live problem of each skill "
+          f"({each}), take on average: at least {met + sum(used):.1f}")  # fmt: skip
 
 
 # --------------------------------------------------------------------------- the command
@@ -374,7 +366,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description="Simulated procedures, or a run, beside the bounds of bound.py.")
     parser.add_argument("--run", type=Path, help="a training run's folder, to set beside bounds")
     parser.add_argument(
-        "--delta", type=probability, default=0.05, help="with --run: allowed error rate [0.05]"
+        "--target", type=probability, default=0.9, help="with --run: held-out accuracy [0.9]"
+    )
+    parser.add_argument(
+        "--live", default="carry", help="with --run: the kind of problems that can teach [carry]"
     )
     parser.add_argument(
         "--runs", type=whole_number(100), default=1000, help="simulated runs for each row [1000]"
@@ -386,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.out.parent.is_dir():
         raise UserError(f"--out {args.out}: {args.out.parent}: no such folder")
     if args.run:
-        report(args.run, args.delta)
+        report(args.run, args.live, args.target)
         return
     rows = table(args.runs)
     print_table(rows)

@@ -1,6 +1,8 @@
 """bound.py: the bounds against hand-made values and against each other, and its command."""
 
 import math
+from decimal import ROUND_CEILING, Decimal, localcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import bound
 from bound import (
+    average_error_bound,
     binomial,
     capacity,
     certificate,
@@ -17,9 +20,8 @@ from bound import (
     discovery_rollouts,
     divergences,
     exact_fixed_sample_size,
-    fano_bound,
     fixed_recognition_bound,
-    guarantee,
+    fixed_recognition_bounds,
     identification_bound,
     kl,
     kl_budget,
@@ -57,8 +59,26 @@ def test_recognition():
     assert recognition_bound(0.5, 0.9, 0.05) == pytest.approx(
         needed / (0.9 * math.log(1.8) + 0.1 * math.log(0.2))
     )
-    smaller = min(kl(0.5, 0.9), kl(0.9, 0.5))
-    assert fixed_recognition_bound(0.5, 0.9, 0.05) == pytest.approx(math.log(5) / smaller)
+
+
+def test_the_three_bounds_on_a_fixed_number():
+    """Bretagnolle and Huber's, the divergence, and the affinity; the largest is used."""
+    smaller, BC = min(kl(0.5, 0.9), kl(0.9, 0.5)), math.sqrt(0.45) + math.sqrt(0.05)
+    huber, divergence, affinity = fixed_recognition_bounds(0.5, 0.9, 0.05)
+    assert huber == pytest.approx(math.log(5) / smaller)
+    assert divergence == pytest.approx(0.9 * math.log(19) / smaller)
+    assert affinity == pytest.approx(math.log(1 / 0.19) / (-2 * math.log(BC)))
+    assert fixed_recognition_bounds(0.36, 0.736, 0.05) == pytest.approx(
+        [5.50, 9.06, 10.77], abs=0.005
+    )
+    assert fixed_recognition_bound(0.36, 0.736, 0.05) == pytest.approx(10.77, abs=0.005)
+
+
+@given(probabilities, probabilities, st.floats(1e-9, 0.499))
+def test_the_divergence_is_always_ahead_of_bretagnolle_and_huber(p0, p1, delta):
+    """kl >= -2 ln(affinity) = ln(1/(4 delta (1-delta))) > ln(1/(4 delta)), for the decisions."""
+    huber, divergence, _ = fixed_recognition_bounds(p0, p1, delta)
+    assert huber <= divergence
 
 
 def test_recognition_at_the_ends():
@@ -67,6 +87,7 @@ def test_recognition_at_the_ends():
     assert recognition_bound(0.0, 0.5, 0.05) == 0  # one success is proof: only discovery counts
     assert recognition_bound(0.2, 0.5, 0.0) == math.inf
     assert fixed_recognition_bound(0.4, 0.4, 0.05) == math.inf
+    assert fixed_recognition_bound(0.4, 0.4, 0.5) == fixed_recognition_bound(0, 1, 0.05) == 0
 
 
 def test_the_divergence():
@@ -125,6 +146,86 @@ def test_the_exact_sample_size_is_above_the_bound_for_it(p0, p1, delta):
         assert exact_fixed_sample_size(p0, p1, delta) >= fixed_recognition_bound(p0, p1, delta)
 
 
+def test_the_exact_sample_size_where_one_minus_the_power_would_cancel():
+    """By rational arithmetic: the test says "p1" for sure above a count, and at it by chance."""
+
+    def misses(n, p0, p1, delta):
+        def at(p):
+            return [math.comb(n, s) * p**s * (1 - p) ** (n - s) for s in range(n + 1)]
+
+        left, missed = delta, Fraction(0)
+        for low, high in reversed(list(zip(at(p0), at(p1), strict=True))):
+            share = min(Fraction(1), left / low) if low else 1
+            left, missed = left - share * low, missed + (1 - share) * high
+        return missed
+
+    for p0, p1, delta, n in ((0.1, 0.9, 1e-15, 63), (0.0, 0.5, 1e-18, 60), (0.36, 0.736, 0.05, 19)):
+        exact = [Fraction(v) for v in (p0, p1, delta)]
+        assert misses(n, *exact) <= Fraction(delta) < misses(n - 1, *exact)
+        assert exact_fixed_sample_size(p0, p1, delta) == n
+
+
+def test_a_number_above_the_limit_is_not_called_infinite(capsys):
+    with pytest.raises(ValueError, match="more than 65,536, and larger numbers are not tried"):
+        exact_fixed_sample_size(0.5, 0.5001, 0.05)
+    with pytest.raises(ValueError, match="more than 8, "):
+        exact_fixed_sample_size(0.36, 0.736, 0.05, limit=15)
+    assert bound.main(["--p0", "0.5", "--p1", "0.5001"]) == 0
+    fixed = next(x for x in capsys.readouterr().out.splitlines() if "fixed beforehand" in x)
+    assert fixed.split()[-2:] == ["-", "-"]
+
+
+# ---- numbers that float64 would round away
+
+
+@pytest.mark.parametrize(("a", "d"), [(0.5, 3e-9), (0.01, 1e-12), (0.97, -1e-7), (1e-9, 1e-12)])
+def test_the_divergence_of_coins_that_are_almost_alike(a, d):
+    """By its series around a in rational arithmetic, of which three terms are enough."""
+    b = a + d
+    p, x = Fraction(a), Fraction(b) - Fraction(a)
+    q = 1 - p
+    series = x**2 / 2 * (1 / p + 1 / q) - x**3 / 3 * (1 / p**2 - 1 / q**2)
+    series += x**4 / 4 * (1 / p**3 + 1 / q**3)
+    assert kl(a, b) == pytest.approx(float(series), rel=1e-6)
+    assert kl(b, b) == 0 < kl(a, b)
+
+
+def test_the_divergence_where_its_two_formulas_meet():
+    for x in (0.99e-3, 1.01e-3, 0.99, 1.01):
+        with localcontext(prec=50):
+            a, b = (Decimal(0.2 * factor) for factor in (1 + x, 1))
+            exact = a * (a / b).ln() + (1 - a) * ((1 - a) / (1 - b)).ln()
+        assert kl(float(a), 0.2) == pytest.approx(float(exact), rel=1e-10)
+
+
+def test_a_decision_without_nearly_any_error_needs_finitely_many():
+    needed = -math.log(1e-17)
+    assert recognition_bound(0.3, 0.6, 1e-17) == pytest.approx(needed / kl(0.6, 0.3))
+
+
+@pytest.mark.parametrize("p", [1e-8, 1e-12, 1e-17])
+def test_discovery_of_what_is_very_rare(p):
+    """ln(1-p) = -p - p^2/2 - ... in rational arithmetic, and ln(.05) to 50 digits."""
+    delta = 0.05
+    with localcontext(prec=50):
+        x = Decimal(p)
+        n = (Decimal(delta).ln() / -(x + x**2 / 2 + x**3 / 3)).to_integral_value(ROUND_CEILING)
+        groups = n / 8
+    assert discovery_rollouts(p, 0.05) == pytest.approx(float(n), rel=1e-15)
+    if p == 1e-8:
+        assert discovery_rollouts(p, 0.05) == float(n) == 299_573_226
+    assert discovery_groups(p, 8, 0.05) == pytest.approx(float(groups), rel=1e-6)
+
+
+@given(st.integers(1, 99), st.integers(1, 60))
+def test_discovery_by_rational_arithmetic(percent, n):
+    """delta = (1-p)^n asks for exactly n rollouts, a little less for one more."""
+    p = percent / 100
+    delta = float((1 - Fraction(p)) ** n)
+    assert discovery_rollouts(p, delta) == n
+    assert discovery_rollouts(p, delta * (1 - 1e-9)) == n + 1
+
+
 # ---- arrays and errors
 
 
@@ -169,8 +270,28 @@ def test_two_skills_need_one_problem():
     success = np.array([[0.5, 0.6], [0.2, 0.7], [0.9, 0.8]])
     weights, allocation = play(divergences(success, 0))
     assert weights.tolist() == [1] and allocation.tolist() == [0, 1, 0]
-    certified, found = transport_bound(success, 0, 0.05)
-    assert certified == found == pytest.approx(recognition_bound(0.7, 0.2, 0.05))
+    assert transport_bound(success, 0, 0.05) == pytest.approx(recognition_bound(0.7, 0.2, 0.05))
+
+
+def test_which_problem_is_best_depends_on_the_true_skill():
+    """One problem for each skill, but it takes both where the skill is not known."""
+    success = np.array([[0.01, 0.2], [0.2, 0.01]])
+    best = [play(divergences(success, J))[1].argmax() for J in (0, 1)]
+    assert sorted(best) == [0, 1]
+    for J in (0, 1):
+        assert divergences(success, J).max() > 1.5 * divergences(success, J).min()
+
+
+def test_an_average_error_is_not_an_error_under_every_skill():
+    """Eleven skills, the last two identical: a guess between them errs 1/11 < .1 on average."""
+    success = np.full((10, 11), 0.0)
+    success[range(10), range(10)] = 1.0  # a problem for each skill that it alone passes
+    success[9, 10] = 1.0
+    answers = [list(column).index(1.0) for column in success.T]  # one look at each problem
+    errors = [float(answer != skill) for skill, answer in enumerate(answers)]  # "9" for 9 and 10
+    assert np.mean(errors) == pytest.approx(1 / 11) and max(errors) == 1
+    assert average_error_bound(success, 0.1) <= len(success)
+    assert identification_bound(success, 0.1) == math.inf
 
 
 def test_skills_that_look_alike_are_never_told_apart():
@@ -181,10 +302,10 @@ def test_skills_that_look_alike_are_never_told_apart():
 def test_a_proof_by_one_rollout_leaves_nothing_to_bound():
     """Where one reward can rule a skill out for sure, transport says nothing; Fano still does."""
     success = np.array([[0.0, 1.0], [0.5, 0.6]])
-    assert transport_bound(success, 0, 0.05)[0] == 0
-    assert identification_bound(success, 0.05) == fano_bound(success, 0.05)
+    assert transport_bound(success, 0, 0.05) == 0
+    assert identification_bound(success, 0.05) == average_error_bound(success, 0.05)
     h = -0.05 * math.log2(0.05) - 0.95 * math.log2(0.95)
-    assert fano_bound(success, 0.05) == pytest.approx(0.95 - h)  # one bit a rollout
+    assert average_error_bound(success, 0.05) == pytest.approx(0.95 - h)  # one bit a rollout
 
 
 tables = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
@@ -205,7 +326,9 @@ def test_every_certificate_holds_for_every_allocation(success, draw):
     best_weights, best_allocation = play(gains, rounds=50)
     for w in (allocation / allocation.sum(), best_allocation):
         for lam in (weights / weights.sum(), best_weights):
-            assert guarantee(gains, w) <= certificate(gains, lam) * (1 + 1e-9) + 1e-12
+            with np.errstate(invalid="ignore"):
+                brought = np.where(w[:, None] > 0, w[:, None] * gains, 0.0).sum(axis=0)
+            assert brought.min() <= certificate(gains, lam) * (1 + 1e-9) + 1e-12
 
 
 # ---- the command
@@ -214,16 +337,18 @@ def test_every_certificate_holds_for_every_allocation(success, draw):
 def test_one_question(capsys):
     assert bound.main(["--p0", "0.36", "--p1", "0.736", "--delta", "0.05"]) == 0
     shown = capsys.readouterr().out
-    found = [float(line.split()[-1]) for line in shown.splitlines()]
-    assert found == [7, 1, 9.05809, 19, 5.5013, 0.292556]
+    head, *rows = [line.split()[-3:] for line in shown.splitlines()]
+    assert head == ["bound", "optimum", "practical"]
+    assert rows == [["7"] * 3, ["1"] * 3, ["9.05809", "9.13742", "10.7587"],
+                    ["10.7689", "19", "19"], ["0.292556", "0.292556", "-"]]  # fmt: skip
 
 
 def test_without_arguments_every_bound_is_shown_for_a_few_questions(capsys):
     assert bound.main([]) == 0
     shown = capsys.readouterr().out
-    values = {float(line.split()[-1]) for line in shown.splitlines() if line.startswith("  ")}
-    assert {7, 1, 9.05809, 19, 5.5013, 0.292556, 59, 8} < values
-    assert "K = 8 skills" in shown and "python experiments/bounds.py" in shown
+    values = {word for line in shown.splitlines() if line.startswith("  ") for word in line.split()}
+    assert {"7", "1", "9.05809", "19", "10.7587", "0.292556", "59", "8", "23.4569"} < values
+    assert "name one of 8" in shown and "python experiments/bounds.py" in shown
 
 
 @pytest.mark.parametrize("delta", ["0", "0.3", "0.5", "1"])
