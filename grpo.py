@@ -121,7 +121,9 @@ def grpo_loss(
         if ref_logp is None:
             raise ValueError("kl_coef > 0 needs ref_logp")
         # k3 = exp(d) - 1 - d, for samples of pi, estimates KL(pi || pi_ref) and is never negative
-        # (Schulman 2020); expm1, since exp(d) - 1 is 0 in float32 for the small d of training.
+        # (Schulman 2020).  Its gradient is another one's, of KL(pi_ref || pi): on samples of pi it
+        # is (1 - pi_ref/pi) grad logp, whose mean is -sum pi_ref grad logp; near pi_ref both agree.
+        # expm1, since exp(d) - 1 is 0 in float32 for the small d of training.
         d = torch.where(real, ref_logp - logp, 0.0)
         k3 = torch.expm1(d) - d  # (G, L)
         surrogate = surrogate - kl_coef * k3

@@ -10,7 +10,7 @@ and the line "remember" after them.  For each problem the selector keeps m (runn
 (running variance of the reward), n (visits) and H (running entropy).  After a group of rewards with
 mean r and population variance s2:
 
-    v <- (1-b) v + b [ s2 + (1-b)(r - m)^2 ]     spread within the group, and drift between visits
+    v <- (1-b) v + b [ s2 + (1-b)(r - m)^2 ]     spread within the group and between visits
     m <- m + b (r - m)                           b = `ema`; with 0/1 rewards v = m (1-m) exactly
     V_i = sqrt(v_i)                              volatility, in [0, 1/2] for 0/1 rewards
     A_i = V_i + c h_i sqrt(ln(1+t) / (1+n_i))    acquisition; c = `bonus`, t = groups seen so far
@@ -22,6 +22,18 @@ DoPR's own formulas are not known to us.  This is *our* reading of "reward volat
 1-shot RLVR (arXiv 2504.20571, eq. 1); the bonus has the form of UCB1 (Auer et al. 2002), as in XRPO
 (arXiv 2510.06672).  A problem that was never visited counts as maximally volatile (m = 1/2,
 v = 1/4), so that every problem is tried early.
+
+With 0/1 rewards V is therefore a function of m alone, whatever `ema` is: it does not tell drift
+from spread.  For a constant pass rate p, E v = p (1-p) [1 - b / ((2-b) G)] in the long run.  And
+after k failed groups a problem has m = (1-b)^k / 2, so that against a rival with V* (and many
+visits) the bonus brings it back only when ln(1+t) >= (1+k) ((V* - V_k) / c)^2.  Against p = 0.3,
+with c = 0.05 and no gate, that is at group t:
+
+    failed groups k        1           2           3          4          5
+    ema 0.3            at once         2      40,000      never      never
+    ema 0.9              never      never      never      never      never
+
+where "never" is beyond 10^14.  So at 0.3 each dull problem costs three groups, at 0.9 one.
 
 The rewards that a selector is given here are the verifier's verdicts, 1 for right and 0 for wrong:
 whether a problem can still teach depends on them, however the advantages are made.
@@ -164,8 +176,10 @@ class Informative(OneShotSelector):
     was never visited has V = .58; after one group it has .81 if 4 of 8 were right, .47 if none was
     and .12 if all were.  sqrt(v) is as large for a problem never visited as for one that was seen
     to vary, and after one visit with 4 of 8 as after many; this is not.  The formula is ours.  The
-    product is a score, not a probability; `experiments/replay.py` leaves out one part after the
-    other.
+    product is a score, not the probability of both, which is 1 - E p^G - E q^G - E p^3 + E p^(G+3)
+    + E p^3 q^G with q = 1-p (.61 for an unseen problem).  And the flat prior takes the chance that
+    an unseen problem's group is informative for .78, where it is .09 in the default pool.
+    `experiments/replay.py` leaves out one part after the other.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")

@@ -246,7 +246,7 @@ def print_table(rows: list[dict]) -> None:
     print(f"{'':46} delta    bound  optimum  practical  +- s.e.  errors")
     for r in rows:
         stopped = f"  ({r['unfinished']:.0%} stopped undecided)" if r["unfinished"] else ""
-        errors = " ".join(f"{error:.4f}" for error in r["errors"])
+        errors = " ".join(f"{error:.4f}" for error in r["errors"] if r["unfinished"] < 1)
         print(
             f"{r['problem']:46} {r['delta']:5.2f} {r['bound']:8.2f} {r['optimum']:8.2f}"
             f"  {r['practical']:9.2f}  {r['se']:7.2f}  {errors}{stopped}"

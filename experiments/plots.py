@@ -10,7 +10,7 @@ four arms only, so that the curves stay apart, and the rollouts to the task's le
 for every arm that was run.  In the upper row all arms have the same learning rate, in the lower row
 each has its own best one (once there are runs on the tuning seeds).  choices-NAME.png shows what
 kind of problem each arm picked in the course of training.  The figure of `few_instances.py` has the
-accuracy after training on the left, and the bound on the right, against the size of the pool.
+accuracy after training, and its ceiling without transfer, against the size of the pool.
 """
 
 import sys
@@ -141,33 +141,22 @@ def choices(axes, records: list[dict], arms: list[str], task: str) -> None:
 
 
 def draw_few(plt, records: list[dict], file: Path, folder: Path) -> list[Path]:
-    """Draw accuracy and bound against the size of the pool, and return the figure's path."""
-    figure, (accuracy, bound) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    """Draw accuracy and its ceiling without transfer against the size of the pool."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     sizes = sorted({r["N"] for r in records})
-    by_size = {n: [r for r in records if r["N"] == n] for n in sizes}
-    for n, mine in by_size.items():
-        accuracy.plot([n] * len(mine), [r["curve"][-1][1] for r in mine], "o", color="#0072b2")
-        bounds = [r["bound"] for r in mine if r["bound"] is not None]
-        bound.plot([n] * len(bounds), bounds, "o", color="#d55e00")
-        if len(bounds) < len(mine):
-            bound.annotate(
-                f"{len(mine) - len(bounds)} of {len(mine)}\nnever", (n, 1.0), xytext=(0, -4),
-                xycoords=("data", "axes fraction"), textcoords="offset points",
-                ha="center", va="top", fontsize=7, color="#d55e00",
-            )  # fmt: skip
-    means = [np.mean([r["curve"][-1][1] for r in mine]) for mine in by_size.values()]
-    accuracy.plot(sizes, means, color="#0072b2")
-    accuracy.axhline(records[0]["before"], color="grey", linestyle=":", label="before")
-    accuracy.set(ylabel="held-out accuracy after", ylim=(-0.02, 1.02))
-    accuracy.legend(frameon=False)
-    bound.set(ylabel="bound: rollouts to name the lacking skill", ylim=(0, None))
-    bound.set_ylim(0, 1.35 * bound.get_ylim()[1])  # room for the notes
-    for ax in (accuracy, bound):
-        ax.set_xscale("log", base=2)
-        ax.set_xlim(0.75 * sizes[0], 1.3 * sizes[-1])
-        ax.set_xticks(sizes, [str(n) for n in sizes])
-        ax.set_xlabel("learnable problems in the pool")
-        ax.grid(alpha=0.3)
+    for name, colour, marker, value in (
+        ("ceiling without transfer", "#d55e00", "_", lambda r: r["ceiling"]),
+        ("held-out accuracy after", "#0072b2", "o", lambda r: r["curve"][-1][1]),
+    ):
+        axis.plot([r["N"] for r in records], list(map(value, records)), marker, color=colour)
+        means = [np.mean([value(r) for r in records if r["N"] == n]) for n in sizes]
+        axis.plot(sizes, means, color=colour, label=f"{name}, with the mean")
+    axis.axhline(records[0]["before"], color="grey", linestyle=":", label="accuracy before")
+    axis.set(xlabel="learnable problems in the pool", ylim=(-0.02, 1.05), xscale="log")
+    axis.set_xticks(sizes, [str(n) for n in sizes])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
     return [save(figure, folder / f"{file.stem}.png", dpi=120)]
 
 

@@ -344,3 +344,20 @@ def test_the_weight_against_the_sampler_is_capped(monkeypatch, cap):
     expected = (old - group.logprobs).exp().clamp(max=cap)[real] if cap else torch.ones_like(found)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert stats["sampler_gap_max"] > 0.5
+
+
+def test_the_gradient_of_k3_is_that_of_the_other_divergence():
+    """Over all three answers of a policy, each weighted by its probability: KL(ref || pi)."""
+    z = torch.tensor([0.3, -0.2, 0.9], dtype=torch.float64, requires_grad=True)
+    ref = torch.tensor([0.6, 0.1, 0.3], dtype=torch.float64)
+    logp = z.log_softmax(0)
+    weights = logp.exp().detach()[:, None]
+    loss, _ = grpo_loss(
+        logp[:, None], logp.detach()[:, None], torch.zeros(3), torch.ones(3, 1), kl_coef=1.0,
+        ref_logp=ref.log()[:, None], weights=weights,
+    )  # fmt: skip
+    (found,) = torch.autograd.grad(loss, z)
+    other = (ref * (ref.log() - z.log_softmax(0))).sum()
+    own = (z.log_softmax(0).exp() * (z.log_softmax(0) - ref.log())).sum()
+    (backward,), (forward,) = (torch.autograd.grad(divergence, z) for divergence in (other, own))
+    assert torch.allclose(found, backward) and not torch.allclose(found, forward, atol=0.02)

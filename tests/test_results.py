@@ -17,7 +17,7 @@ from plumbing import disk
 
 FEW = {
     "N": 1, "seed": 0, "before": 0.2, "curve": [[7, 0.5]], "informative": 7, "groups": 10,
-    "bound": None,
+    "ceiling": 0.7,
 }  # fmt: skip
 
 
@@ -96,7 +96,10 @@ def test_to_print_the_tables_changes_no_file(tmp_path, capsys):
         ([record(), record(seed=1), record()], COMPARE),
         ([record(), record(seed=1), {**record(), "seconds": 7}], ["plots"]),
         ([record(), record(seed=1), record()], ["compare", "--tables", "--out"]),
-        ([FEW, {**FEW, "seed": 1}, {**FEW, "bound": 3.7}], ["few_instances", "--tables", "--out"]),
+        (
+            [FEW, {**FEW, "seed": 1}, {**FEW, "ceiling": 0.8}],
+            ["few_instances", "--tables", "--out"],
+        ),
         ([FEW, {**FEW, "seed": 1}, FEW], SIZES),
     ],
 )
@@ -148,8 +151,8 @@ WRONG_FEW = [
     {**FEW, "curve": [[7, 0.5, 0]]},
     {**FEW, "before": None},
     {**FEW, "before": True},
-    {**FEW, "bound": "x"},
-    {**FEW, "bound": float("inf")},
+    {**FEW, "ceiling": None},
+    {**FEW, "ceiling": 1.1},
     {**FEW, "informative": -1},
     record(),
 ]

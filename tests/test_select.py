@@ -40,6 +40,49 @@ def test_with_binary_rewards_the_variance_is_that_of_a_coin():
         assert s.variance[0] == pytest.approx(s.mean[0] * (1 - s.mean[0]))
 
 
+@pytest.mark.parametrize("ema", [0.1, 0.9])
+def test_the_long_run_of_the_variance_at_a_constant_rate(ema):
+    """E v = p(1-p) [1 - b/((2-b)G)]: the mean m wanders, and v = m(1-m) is concave in it."""
+    p, G, rng, seen = 0.3, 4, np.random.default_rng(0), []
+    s = DoPR(1, ema=ema)
+    for visit in range(20_000):
+        s.update(0, rng.random(G) < p)
+        if visit > 100:
+            seen.append(s.variance[0])
+    assert np.mean(seen) == pytest.approx(0.21 * (1 - ema / ((2 - ema) * G)), rel=0.02)
+
+
+NEVER = 1e14
+
+
+@pytest.mark.parametrize(
+    ("ema", "failed", "not_yet", "back"),
+    [(0.3, 1, None, 0), (0.3, 2, 1, 2), (0.3, 3, 39_000, 40_000), (0.3, 4, NEVER, None),
+     (0.9, 1, NEVER, None), (0.9, 2, NEVER, None)],
+)  # fmt: skip
+def test_when_the_bonus_brings_a_failed_problem_back(ema, failed, not_yet, back):
+    """The table of the docstring, against a rival of p = .3 that was visited very often."""
+    s = DoPR(2, ema=ema, entropy="none")
+    s.mean[1], s.variance[1], s.visits[1] = 0.3, 0.21, 10**15
+    for _ in range(failed):
+        s.update(0, [0] * 8)
+    for t, chosen in ((not_yet, 1), (back, 0)):
+        if t is not None:
+            s.t = t
+            assert s.scores([0, 1]).argmax() == chosen
+
+
+def test_the_default_s_product_is_not_the_probability_of_both():
+    """Group informative and one of three more wrong, p uniform: .612; the product is .583."""
+    G, p = 8, (np.arange(100_000) + 0.5) / 100_000
+    q = 1 - p
+    both = ((1 - p**G - q**G) * (1 - p**3)).mean()
+    means = [np.mean(x) for x in (p**G, q**G, p**3, p ** (G + 3), p**3 * q**G)]
+    assert both == pytest.approx(1 - means[0] - means[1] - means[2] + means[3] + means[4])
+    assert both == pytest.approx(0.612, abs=5e-4)
+    assert ARMS["informative"](1).volatility([0])[0] == pytest.approx(7 / 9 * 3 / 4)
+
+
 def test_the_entropy_gate():
     s = DoPR(5, bonus=1.0)
     for i, entropy in enumerate([0.1, 0.4, 1.6]):
