@@ -345,8 +345,8 @@ def report(folder: Path, live: str, target: float) -> None:
     print(f"  held-out accuracy of {target:.0%}: after {reached:,} rollouts, {len(used):,} groups, "
           f"{sum(used)} of them informative")  # fmt: skip
     each = ", ".join(map(repr, skills))
-    print(f"  groups that so many informative ones, and meeting a live problem of each skill "
-          f"({each}), take on average: at least {met + sum(used):.1f}")  # fmt: skip
+    print(f"  so many of them, and a live problem of each skill ({each}), take on average at least "
+          f"{met + sum(used):.1f} groups")  # fmt: skip
 
 
 # --------------------------------------------------------------------------- the command

@@ -148,7 +148,7 @@ def test_a_run_stands_beside_the_bounds_on_learning(tmp_path, capsys):
     assert "first informative one: 2; on average at least 1.5" in shown
     assert "90%: after 8 rollouts, 4 groups, 3 of them informative" in shown
     least = dull_visits(2, [2, 1]) + 3
-    assert f"('+', '-'), take on average: at least {least:.1f}" in shown
+    assert f"('+', '-'), take on average at least {least:.1f} groups" in shown
 
 
 def test_a_full_batch_run_is_read_too(tmp_path, capsys):
