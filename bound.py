@@ -382,14 +382,9 @@ def _skills(success: ArrayLike) -> np.ndarray:
 
 def answer(p0: float, p1: float, delta: float) -> None:
     """Print what is known of one question: a policy of pass rate p0 may have become one of p1."""
-    from experiments.optima import sequential_optimum, wald_test  # only as a command
+    from experiments.optima import optimum_and_wald  # only as a command
 
-    bound = float(recognition_bound(p0, p1, delta))
-    optimum = practical = math.nan
-    if 0 < bound < 200 and min(p0, p1) > 0 and max(p0, p1) < 1:  # larger ones take minutes
-        horizon = 10 * math.ceil(bound) + 20
-        optimum = sequential_optimum(p0, p1, delta, horizon)
-        practical = float(wald_test(p0, p1, delta, horizon)[0])
+    bound = recognition_bound(p0, p1, delta)
     try:
         fixed = exact_fixed_sample_size(p0, p1, delta)
     except ValueError:
@@ -398,7 +393,8 @@ def answer(p0: float, p1: float, delta: float) -> None:
     for what, *values in (
         ("rollouts to see a success at p0", *[discovery_rollouts(p0, delta)] * 3),
         ("groups of 8 to see unequal rewards at p0", *[discovery_groups(p0, 8, delta)] * 3),
-        ("rollouts to tell p1 from p0, stopping when sure, on average", bound, optimum, practical),
+        ("rollouts to tell p1 from p0, stopping when sure, on average",
+         bound, *optimum_and_wald(p0, p1, delta)),
         ("rollouts to tell p1 from p0, their number fixed beforehand",
          fixed_recognition_bound(p0, p1, delta), fixed, fixed),
         ("nats of KL that the policy moves from its start", *[kl_budget(p0, p1)] * 2, math.nan),

@@ -33,7 +33,7 @@ def exact_test(
     later = np.zeros((3, horizon + 2))
     for n in range(horizon, -1, -1):  # backwards: what comes later is known
         s = np.arange(n + 1)
-        L = np.exp(np.clip(s * win + (n - s) * loss, -700, 700))
+        L = np.exp(np.clip(s * win + (n - s) * loss, -600, 600))
         options = np.zeros((2 if n == horizon else 3, 3, n + 1))
         options[0, 1], options[1, 2] = 1, L  # under P_1, an error in world 0 weighs L
         if n < horizon:
@@ -81,6 +81,21 @@ def sequential_optimum(p0: float, p1: float, delta: float, horizon: int) -> floa
         prices = prices + step / 3
         ellipse = 4 / 3 * (ellipse - 2 / 3 * np.outer(step, step))
     return best
+
+
+def optimum_and_wald(p0: float, p1: float, delta: float) -> tuple[float, float]:
+    """Return the least E_1[n] of all tests, and that of Wald's test.
+
+    NaN where tests take so long that the computation does, or numbers are too extreme for float64.
+    """
+    if not (1e-9 < delta < 0.5 and 1e-9 < min(p0, p1) < max(p0, p1) < 1 - 1e-9):
+        return math.nan, math.nan
+    nats = p1 * math.log(p1 / p0) + (1 - p1) * math.log((1 - p1) / (1 - p0))
+    horizon = 20 + math.ceil(10 * math.log(1 / delta) / max(nats, 1e-9))
+    if horizon > 2000:
+        return math.nan, math.nan
+    optimum = sequential_optimum(p0, p1, delta, horizon)
+    return optimum, float(wald_test(p0, p1, delta, horizon)[0])
 
 
 # --------------------------------------------------------------- naming one of K = 2^bits skills

@@ -359,6 +359,19 @@ def test_the_ends_are_answered_too(capsys, delta, question):
 
 
 @pytest.mark.parametrize(
+    ("p0", "p1", "delta"),
+    [("1e-300", "0.5", "0.05"), ("0.5", "5e-324", "1e-300"), ("0.1", "0.9", "1e-100"),
+     ("0.3", "0.31", "0.49"), ("0.5", "0.5000001", "0.4999999"), ("0.999999", "0.5", "1e-8")],
+)  # fmt: skip
+def test_extreme_questions_have_an_optimum_between_the_others_or_none(capsys, p0, p1, delta):
+    assert bound.main(["--p0", p0, "--p1", p1, "--delta", delta]) == 0
+    shown = next(x for x in capsys.readouterr().out.splitlines() if "stopping when sure" in x)
+    least, *others = shown.split()[-3:]
+    if others != ["-", "-"]:
+        assert float(least) <= float(others[0]) <= float(others[1])
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--p0", "1.5", "--p1", "0.5"], "probabilities lie in [0, 1], not 1.5"),
