@@ -43,7 +43,7 @@ the flips (Wald's identity), and looking at D alone cannot increase it (data pro
 
 4. Recognition.  Has a policy of pass rate p0 become one of p1?  If both errors are at most delta <
 1/2, kl(P_1(D), P_0(D)) >= kl(delta, 1-delta), hence E_1[n] >= kl(delta, 1-delta) / kl(p1, p0).  The
-least E_1[n] of any test (`experiments/optima.py`) is 0.2 to 2.4% more in our examples.  If n is
+least E_1[n] of any test (`experiments/optima.py`) is 0.2 to 2.3% more in our examples.  If n is
 fixed beforehand, three bounds hold, of which the largest counts: the same with the smaller of
 kl(p0, p1) and kl(p1, p0); Bretagnolle and Huber's (1979), ln(1/(4 delta)) over this, never larger;
 and, with BC = sqrt(p0 p1) + sqrt((1-p0)(1-p1)), ln(1/(4 delta (1-delta))) / (-2 ln BC), since BC^n

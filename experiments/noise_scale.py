@@ -8,32 +8,45 @@
 
 Write g for the mean gradient over informative groups and S for the covariance of the gradient of
 one group.  The noise scale B = tr S / |g|^2 (McCandlish et al., arXiv 1812.06162) is the number of
-groups whose average is as much signal as noise.  With n informative groups per step, and each step
-at its best size, one step makes n / (n + B) of the progress that the true gradient would make, so
-that learning takes a number of informative groups in proportion to n + B.  A step of full batch
-rolls out M groups, of which n = M s are informative; s is the share of informative groups among
-its own.  A step of one problem rolls out one group, which is informative with the share s' of its
-picks, and then n = 1.  So the rollouts of full batch over those of one problem per step are
+groups whose average is as much signal as noise.  A step with n informative groups makes, beside
+what the true gradient would make, the progress
 
-    ratio(s') = (s' / s) (M s + B) / (1 + B)
+    f(n) = n / (n + B)          if each step has its best size
+    f(n) = (1 + B/n)^(-1/2)     if Adam has the same small learning rate for all arms, since it
+                                divides by the size of a gradient that holds the noise too
+    f(n) = 1                    if plain gradient descent has it, with the mean over these groups
 
-Where all groups pull the same way (B << 1) this is M s': one group says what all of them say, and
-full batch asks M times.  Where each group teaches something else (B >> M s) it is s' / s: no group
-is wasted, and all that remains is that a selector finds more informative ones.
+and none where n = 0.  A step of full batch rolls out M groups, and n is random: binomial with the
+share s of informative groups.  A step of one problem rolls out one group, which is informative with
+the share s' of its picks, and then n = 1.  So the rollouts of full batch over those of one problem
+per step are
 
-How to read it: the first three commands print B and the ratio for three values of s'.  --beside
-prints, per arm, its s' at the learning rate 1e-4 until the task's level, the ratio that follows,
-and the ratios that were seen, at 1e-4 and with each arm at its best learning rate.  Where some
-runs of an arm never reached the level, what was seen is a bound.  The formula lets each arm take
-its best step size: at an equal learning rate that is too small for full batch, more can be seen.
-And B changes while a model learns; it is that of the model that is given.
+    ratio(s') = M s' f(1) / E f(n)
+
+Where all groups pull the same way (B << 1) this is M s' / P(n >= 1): one group says what all of
+them say, and full batch asks M times.  Where each group teaches something else (B >> M s) it is
+s' / s at the best size: no group is wasted, and all that remains is that a selector finds more
+informative ones.
+
+What B calls noise may be signal.  If a pool asks for two skills, the gradients of problems of one
+have much in common and those of different skills have little, so that B is large although each
+group says clearly what it has to say.  `within` and `across` are the mean inner products of two
+gradients of one operator and of two, in units of their mean squared length.
+
+How to read it: the first three commands print B, its standard error (jackknife), and the ratio at
+best steps for three values of s'.  --beside prints, per arm, its s' at the learning rate 1e-4 until
+the task's level, and each ratio beside what is like it: Adam's beside the runs at 1e-4, that of the
+best step beside each arm at its best learning rate.  Where some runs of an arm never reached the
+level, what was seen is a bound.  And B changes while a model learns; it is that of the model that
+is given.
 """
 
 import argparse
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import compare
@@ -53,6 +66,7 @@ from runs import (
 )
 from tqdm import tqdm
 
+from bound import binomial
 from data import Problem
 from grpo import group_advantages, grpo_loss, token_logprobs
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
@@ -75,9 +89,44 @@ def noise_scale(gradients: torch.Tensor) -> tuple[float, float, float]:
     return trace / square if square > 0 else np.inf, square, trace
 
 
-def ratio(B: float, share: float, picked: float, M: int) -> float:
+def jackknife(gradients: torch.Tensor) -> float:
+    """Return the standard error of B, from what it would be without each of the k groups."""
+    k, total = len(gradients), gradients.sum(dim=0)  # (W,)
+    squares = (gradients**2).sum(dim=1)  # (k,)
+    rest = (total**2).sum() - 2 * (gradients @ total) + squares  # (k,) |sum of the others|^2
+    trace = (squares.sum() - squares - rest / (k - 1)) / (k - 2)
+    B = (trace / (rest / (k - 1) ** 2 - trace / (k - 1))).double()
+    return float(((k - 1) / k * ((B - B.mean()) ** 2).sum()).sqrt())
+
+
+def inner_products(gradients: torch.Tensor, skills: list[str]) -> tuple[float, float | None]:
+    """Return the mean inner product of two gradients of one skill, and of two skills if there are.
+
+    The unit is the mean of their squared lengths.
+    """
+    squares = float((gradients**2).sum())
+    each = {skill: [i for i, s in enumerate(skills) if s == skill] for skill in skills}
+    alike = sum(float((gradients[i].sum(dim=0) ** 2).sum()) for i in each.values())
+    pairs, k = sum(len(i) ** 2 for i in each.values()), len(skills)
+    total = float((gradients.sum(dim=0) ** 2).sum())
+    within = (alike - squares) / max(pairs - k, 1) / (squares / k)
+    return within, (total - alike) / (k**2 - pairs) / (squares / k) if len(each) > 1 else None
+
+
+def best_step(n: np.ndarray, B: float) -> np.ndarray:
+    """Return f(n) of steps of the best size."""
+    return n / (n + B)
+
+
+def adam(n: np.ndarray, B: float) -> np.ndarray:
+    """Return f(n) of Adam at an equal small learning rate."""
+    return (1 + B / n) ** -0.5
+
+
+def ratio(B: float, share: float, picked: float, M: int, progress: Callable = best_step) -> float:
     """Return ratio(s') of the formula above, for s = `share` and s' = `picked`."""
-    return picked / share * (M * share + B) / (1 + B)
+    made = progress(np.arange(1, M + 1), B)  # (M,) f(1..M)
+    return float(M * picked * made[0] / (binomial(M, share)[1:] @ made))
 
 
 def group_gradient(policy: Policy, attempt: Attempt) -> torch.Tensor:
@@ -93,19 +142,24 @@ def group_gradient(policy: Policy, attempt: Attempt) -> torch.Tensor:
 def measure(policy: Policy, pool: list[Problem], n: int, G: int, M: int) -> dict:
     """Roll out n groups, taking the problems of the pool in turn; return B and some ratios."""
     stream = torch.Generator().manual_seed(stream_seed(0, "rollouts"))
-    gradients = []
+    gradients, skills = [], []
     for i in tqdm(range(n), desc="groups", leave=False):
         attempt = policy.attempt(pool[i % len(pool)], G, stream)
         if max(attempt.rewards) > min(attempt.rewards):
             gradients.append(group_gradient(policy, attempt))
+            skills.append(next((c for c in pool[i % len(pool)].text if c in "+-*"), ""))
     if len(gradients) < 2:
         raise UserError(
             f"--groups {n}: {len(gradients)} of them informative: too few to compare; raise it"
         )
-    B, square, trace = noise_scale(torch.stack(gradients))
+    stacked = torch.stack(gradients)  # (k, W)
+    B, square, trace = noise_scale(stacked)
+    within, across = inner_products(stacked, skills)
+    error = jackknife(stacked) if len(stacked) > 2 and np.isfinite(B) else None
     share = len(gradients) / n
     return {
-        "groups": n, "informative": len(gradients), "B": B, "square": square, "trace": trace,
+        "groups": n, "informative": len(gradients), "B": B, "error": error, "square": square,
+        "trace": trace, "within": within, "across": across,
         "ratio": {str(s): ratio(B, share, s, M) for s in (0.25, 0.5, 1.0)},
     }  # fmt: skip
 
@@ -136,7 +190,8 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
     """Return a table in Markdown: what the formula predicts for each arm, and what was seen."""
     try:
         (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
-    except (OSError, ValueError) as error:
+        B, B_error = float(found["B"]), float(found["error"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder}: needs noise-{task}.json of one model, made with --out ({error})"
         ) from error
@@ -150,17 +205,20 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
     full, full_at_best = runs["full_batch"]
     share = informative_share(full)
     lines = [
-        f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {found['B']:.1f} groups; "
+        f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {B:.1f} "
+        f"+- {B_error:.1f} groups; "
         f"to {TASKS[task].level:.0%}\n",
-        f"| arm | s' | predicted | seen at {EQUAL_RATE:g} | seen, each at its best rate |",
-        "|---|---|---|---|---|",
+        f"| arm | s' | Adam, equal rate | seen at {EQUAL_RATE:g} "
+        "| best step | seen, each at its best rate |",
+        "|---|---|---|---|---|---|",
     ]
     for arm in MAIN[1:]:
         mine, mine_at_best = runs[arm]
         picked = float(np.mean([share_to_level(r, G) for r in mine]))
         lines.append(
-            f"| `{arm}` | {picked:.2f} | {ratio(found['B'], share, picked, M):.1f} "
-            f"| {seen(full, mine)} | {seen(full_at_best, mine_at_best)} |"
+            f"| `{arm}` | {picked:.2f} | {ratio(B, share, picked, M, adam):.1f} "
+            f"| {seen(full, mine)} | {ratio(B, share, picked, M):.1f} "
+            f"| {seen(full_at_best, mine_at_best)} |"
         )
     return "\n".join(lines)
 
@@ -204,8 +262,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ratios = ", ".join(f"{s}: {r:.1f}x" for s, r in row["ratio"].items())
         print(
             f"{model}: {row['informative']} of {row['groups']} groups informative, "
-            f"B = {row['B']:.1f} groups; full batch over one problem per step, by the share of "
-            f"informative picks: {ratios}"
+            f"B = {row['B']:.1f} +- {row['error'] or math.nan:.1f} groups; full batch over one "
+            f"problem per step, by the share of informative picks: {ratios}"
         )
     if args.out:
         args.out.write_text(json.dumps(found, indent=2) + "\n")

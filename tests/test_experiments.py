@@ -95,10 +95,47 @@ def test_the_noise_scale_of_gradients_whose_noise_is_known():
 
 
 def test_the_ratio_between_its_two_ends():
-    """One group says it all: M s'; every group teaches something else: s' / s."""
-    assert noise_scale.ratio(B=0.0, share=0.1, picked=0.5, M=16) == pytest.approx(8)
+    """One group says it all: M s' / P(n >= 1); every group teaches something else: s' / s."""
+    assert noise_scale.ratio(B=0.0, share=0.1, picked=0.5, M=16) == pytest.approx(8 / (1 - 0.9**16))
     assert noise_scale.ratio(B=1e9, share=0.1, picked=0.5, M=16) == pytest.approx(5)
-    assert noise_scale.ratio(B=1.6, share=0.1, picked=0.5, M=16) == pytest.approx(5 * 3.2 / 2.6)
+    assert noise_scale.ratio(0.0, 0.1, 0.5, 16) == noise_scale.ratio(
+        0.0, 0.1, 0.5, 16, noise_scale.adam
+    )
+
+
+@pytest.mark.parametrize("progress", [noise_scale.best_step, noise_scale.adam])
+def test_the_ratio_by_simulation_of_the_number_of_informative_groups(progress):
+    """Not at the mean of n: progress is concave in it, and a step without any makes none."""
+    n = np.random.default_rng(0).binomial(16, 0.1, size=200_000)
+    full = np.mean([progress(k, 1.6) if k else 0.0 for k in n])
+    one = 0.5 * progress(1, 1.6)
+    predicted = noise_scale.ratio(1.6, 0.1, 0.5, 16, progress)
+    assert predicted == pytest.approx(16 * one / full, rel=0.01)
+    assert predicted > 1.05 * 16 * one / progress(1.6, 1.6)
+
+
+def test_the_jackknife_leaves_out_each_group():
+    g = torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).double() + 1
+    left = [noise_scale.noise_scale(torch.cat((g[:i], g[i + 1 :])))[0] for i in range(9)]
+    by_hand = np.sqrt(8 / 9 * np.sum((np.array(left) - np.mean(left)) ** 2))
+    assert noise_scale.jackknife(g) == pytest.approx(by_hand)
+
+
+def test_a_measurement_without_its_error_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise-small.json").write_text('{"base": {"B": 1.6}}')
+    assert noise_scale.main(["--beside", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "needs noise-small.json" in error and error.count("\n") == 1
+
+
+def test_two_signals_look_like_noise():
+    """Two orthogonal directions without any noise in them: B = 1, and nothing across."""
+    g = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 500).double()
+    within, across = noise_scale.inner_products(g, ["+", "-"] * 500)
+    assert within == pytest.approx(1) and across == pytest.approx(0)
+    assert noise_scale.noise_scale(g)[0] == pytest.approx(1, rel=0.01)
+    assert noise_scale.inner_products(g, ["*"] * 1000)[1] is None
 
 
 def test_the_share_of_informative_picks_until_the_level():
