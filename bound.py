@@ -69,8 +69,8 @@ with K-1 constraints besides sum w = 1: K-1 problems are enough, however large t
 2 it is one.  Which one may depend on J, as for rows (.01, .2) and (.2, .01): what is best under
 every skill needs the union over J.  In finding them *volatility* and *information* part.  The
 variance of the next reward is Var_k P_xk + E_k[P_xk (1-P_xk)], and only the first term tells skills
-apart; information is h(mean P) - mean h(P).  Picking by variance, as DoPR does by volatility, does
-as well as by information where all dull problems are nearly always passed or nearly always failed.
+apart; information is h(mean P) - mean h(P).  In our simulations picking by variance, as DoPR does
+by volatility, is as good where all dull problems are nearly always passed or nearly always failed.
 But a problem of rate 1/2 under every skill has the most variance and tells nothing.  Volatility
 finds what varies, information needs what differs.
 
