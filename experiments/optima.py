@@ -8,7 +8,9 @@ until there are few enough of them.
 Where it stands: below `bounds.py`, and `python bound.py` prints some of it.  It is no command of
 its own, and imports nothing of the project.
 
-Try changing first: the stopping rule of `wald_test`, from 1/delta to (1-delta)/delta.
+Try changing first: the delta that `wald_test` is given.  For 0.36 -> 0.736 and delta = 0.05 it
+needs 10.76 rollouts with errors of 3.4%; at 0.07 it needs 9.04, less than the optimum of 9.14, but
+one of its errors is 5.3%.  Its thresholds are passed by more than is needed, and this is the loss.
 """
 
 import math
@@ -64,8 +66,8 @@ def sequential_optimum(p0: float, p1: float, delta: float, horizon: int) -> floa
     """
     nats = p1 * math.log(p1 / p0) + (1 - p1) * math.log((1 - p1) / (1 - p0))
     scale = np.array([2 * math.log(1 / delta), 1 / delta]) / nats  # as the bound's derivatives
-    prices, ellipse, best = np.ones(2), 4 * np.eye(2), 0.0
-    for _ in range(120):
+    prices, ellipse, best = np.ones(2), 9 * np.eye(2), 0.0
+    for _ in range(200):
         if (prices >= 0).all():
             price = np.array([1.0, *(scale * prices)])
             choose = lambda L, options, price=price: (price @ options).argmin(axis=0)  # noqa: E731
@@ -75,7 +77,7 @@ def sequential_optimum(p0: float, p1: float, delta: float, horizon: int) -> floa
         else:
             ascent = (prices < 0).astype(float)
         length = math.sqrt(ascent @ ellipse @ ascent)
-        if length < 1e-5 * best:
+        if length < 1e-6 * best:  # no price in the ellipse can bring more than this
             break
         step = ellipse @ ascent / length
         prices = prices + step / 3

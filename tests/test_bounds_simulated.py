@@ -201,8 +201,9 @@ def test_bad_arguments_are_one_line(capsys, arguments, message):
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
 
 
-def test_the_whole_command(tmp_path, capsys):
+def test_the_whole_command(tmp_path, capsys, monkeypatch, rows):
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr(bounds, "table", lambda runs: rows)
     assert bounds.main(["--runs", "100", "--out", str(tmp_path / "b.png")]) == 0
     shown = capsys.readouterr().out
     assert "identification K=8, random" in shown and "bound  optimum  practical" in shown

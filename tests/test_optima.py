@@ -174,7 +174,7 @@ def test_where_every_group_of_a_live_problem_teaches_the_bound_is_met():
 @pytest.mark.parametrize("arm", selectors.SELECTORS)
 def test_no_selector_comes_to_its_first_update_before_the_bound(arm):
     """Nothing is learned before; full batch pays for all the candidates of its step."""
-    N, live, G, runs = 20, 3, 4, 300
+    N, live, G, runs = 20, 3, 4, 150
     q = 1 - 0.3**G - 0.7**G
     groups = []
     for seed in range(runs):
