@@ -399,22 +399,31 @@ def answer(p0: float, p1: float, delta: float) -> None:
          fixed_recognition_bound(p0, p1, delta), fixed, fixed),
         ("nats of KL that the policy moves from its start", *[kl_budget(p0, p1)] * 2, math.nan),
     ):  # fmt: skip
-        print(f"  {what:58}", *(f"{'-' if v != v else f'{v:.6g}':>9}" for v in map(float, values)))
+        show(what, *values)
 
 
 def show_examples(delta: float) -> None:
     """Print the bounds for a few questions."""
+    from experiments.optima import naming_optimum  # only as a command
+
     print("bound: nobody needs less.  optimum: the best there is, computed.  practical: Wald's")
     print(f"test, or the optimum where that is simple.  Errors of probability delta = {delta:g}.")
     for p0, p1, what in ((0.36, 0.736, "1-shot RLVR on MATH-500"), (0.05, 0.2, "a hard problem")):
         print(f"\nThe pass rate was p0 = {p0} and may now be p1 = {p1} ({what}):")
         answer(p0, p1, delta)
     print("\nA policy has one of K skills; for each bit of k a problem is passed at 0.7 or 0.3:")
-    for K in (2, 4, 8):
-        bit = np.arange(K) >> np.arange(K.bit_length() - 1)[:, None] & 1  # (log2 K, K)
-        what = f"  rollouts to name one of {K}, on average"
-        print(f"{what:60} {identification_bound(0.3 + 0.4 * bit, delta):9.6g}")
-    print("\nMore optima, simulated procedures, selectors: python experiments/bounds.py")
+    for bits in (1, 2, 3):
+        K = 2**bits
+        bit = np.arange(K) >> np.arange(bits)[:, None] & 1  # (bits, K)
+        bound = identification_bound(0.3 + 0.4 * bit, delta)
+        optimum = naming_optimum(bits, delta) if 1e-9 < delta < 0.5 else math.nan
+        show(f"rollouts to name one of {K}, on average", bound, optimum, math.nan)
+    print("\nSimulated procedures that name a skill, selectors: python experiments/bounds.py")
+
+
+def show(what: str, *values: float) -> None:
+    """Print a row of the table, with "-" for what is not known."""
+    print(f"  {what:58}", *(f"{'-' if v != v else f'{v:.6g}':>9}" for v in map(float, values)))
 
 
 class _Parser(argparse.ArgumentParser):  # without argparse's usage above the error
