@@ -57,3 +57,10 @@ def random_model(**changes) -> Transformer:
 @pytest.fixture
 def tiny() -> Transformer:
     return random_model()
+
+
+@pytest.fixture
+def in_the_project(monkeypatch):
+    """Commands find base/ and small.json, and no run draws its figure, which takes the longest."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("report.draw", lambda out: "not drawn: takes longer than the run")

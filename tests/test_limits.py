@@ -10,7 +10,6 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
 import evaluate
-import report
 import train
 from data import Problem
 from plumbing import setup
@@ -22,10 +21,7 @@ SETS = ["steps=1", "eval_every=100", "data.heldout_size=4", "data.pool_size=4"]
 SETS += ["rollout.group_size=2", "rollout.max_new_tokens=4"]
 
 
-@pytest.fixture(autouse=True)
-def from_the_project_folder(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(report, "draw", lambda out: "not drawn: takes longer than the run")
+pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 def start(out, *sets):

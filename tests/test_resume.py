@@ -17,7 +17,6 @@ from conftest import ROOT, write_carries
 from safetensors.torch import load_file
 
 import grpo
-import report
 import train
 from decode import Decoder
 from plumbing import checkpoint, disk, system
@@ -29,10 +28,7 @@ SMALL += ["rollout.group_size=4", "rollout.max_new_tokens=24"]
 SMALL += ["update.lr=0.001", "data.pool_size=0"]
 
 
-@pytest.fixture(autouse=True)
-def from_the_project_folder(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(report, "draw", lambda out: "not drawn: takes longer than the run")
+pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -31,10 +31,7 @@ def carries(tmp_path_factory):
         yield
 
 
-@pytest.fixture(autouse=True)
-def from_the_project_folder(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(report, "draw", lambda out: "not drawn: takes longer than the run")
+pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 def start(out, *sets, resume=()):

@@ -6,7 +6,6 @@ import shutil
 import pytest
 from conftest import ROOT
 
-import report
 import train
 from plumbing import config
 
@@ -14,10 +13,7 @@ SETS = ["steps=1", "eval_every=100", "data.heldout_size=4", "data.pool_size=4"]
 SETS += ["rollout.group_size=2", "rollout.max_new_tokens=4"]
 
 
-@pytest.fixture(autouse=True)
-def from_the_project_folder(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(report, "draw", lambda out: "not drawn: takes longer than the run")
+pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 @pytest.fixture
