@@ -413,11 +413,10 @@ def show_examples(delta: float) -> None:
         answer(p0, p1, delta)
     print("\nA policy has one of K skills; for each bit of k a problem is passed at 0.7 or 0.3:")
     for bits in (1, 2, 3):
-        K = 2**bits
-        bit = np.arange(K) >> np.arange(bits)[:, None] & 1  # (bits, K)
+        bit = np.arange(2**bits) >> np.arange(bits)[:, None] & 1  # (bits, K)
         bound = identification_bound(0.3 + 0.4 * bit, delta)
         optimum = naming_optimum(bits, delta) if 1e-9 < delta < 0.5 else math.nan
-        show(f"rollouts to name one of {K}, on average", bound, optimum, math.nan)
+        show(f"rollouts to name one of {2**bits}, on average", bound, optimum, math.nan)
     print("\nSimulated procedures that name a skill, selectors: python experiments/bounds.py")
 
 

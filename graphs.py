@@ -54,13 +54,12 @@ def all_alike(
     while t < limit:
         step.width = min(limit, WIDEN * (t // WIDEN + 1))
         again, t = begin(once, tokens.device), t + 1
-        n_going = len(rows)
+        n_going = int(going.sum())
         while t < step.width and 2 * n_going > len(rows):
             for _ in range(min(LOOK, step.width - t)):
                 again()
                 t += 1
             n_going = int(going.sum())
-        n_going = int(going.sum())
         if n_going == 0:
             break
         if 2 * n_going <= len(rows):

@@ -35,7 +35,7 @@ from tqdm import tqdm
 import train
 from plumbing import jsonl
 from plumbing.command import UserError
-from plumbing.record import read_steps
+from plumbing.record import is_finite_number, read_steps
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,7 @@ def is_count(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Return whether a value of JSON is a number such as runs leave."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= LARGEST
+    return is_finite_number(value) and 0 <= value <= LARGEST
 
 
 def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:

@@ -13,7 +13,7 @@ Where it stands: below `run.py`, every `checkpoint_every` steps of the loop in `
 in a checkpoint can run code: it is safetensors and JSON only.
 
 Try changing first: in `Run.restore`, leave out the line that restores `candidate_stream`.  Of the
-61 tests of `tests/test_resume.py` and `tests/test_parallel.py`, 24 then fail.
+59 tests of `tests/test_resume.py` and `tests/test_parallel.py`, 27 then fail.
 """
 
 import json

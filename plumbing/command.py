@@ -106,7 +106,7 @@ def mendable(error: Exception) -> UserError | None:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether Python, numpy or torch (on a CPU or GPU) could not have the memory it wanted."""
+    """Return whether Python, numpy or torch could not have the memory it wanted."""
     words = ("out of memory", "not enough memory", "can't allocate memory")
     said = str(error).lower()
     return isinstance(error, MemoryError) or (

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from plumbing import system
 from plumbing.command import UserError
 
-UNFINISHED, REPLACED = ".unfinished", ".replaced"  # suffixes of what is still being written, and
-# of what is just being replaced
+UNFINISHED = ".unfinished"  # suffix of what is still being written
+REPLACED = ".replaced"  # suffix of a folder that is just being replaced
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def start() -> None:
 
 
 def several_processes() -> bool:
-    """Whether there are other processes; `UserError` names a variable that does not say which.
+    """Return whether there are other processes; `UserError` names a variable that is wrong.
 
     Some clusters set WORLD_SIZE for every job, and nothing else that several processes need.
     """

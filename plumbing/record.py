@@ -24,6 +24,7 @@ from plumbing.watch import Watch
 from rollout import Group
 
 METRICS, RESPONSES, NONFINITE = "metrics.jsonl", "responses.jsonl", "nonfinite.jsonl"
+GROWING = (METRICS, RESPONSES, NONFINITE)  # the files that a run appends to
 BAD_UPDATES = 5  # after so many in a row that were not finite, training stops
 
 
@@ -138,9 +139,9 @@ class Lines:
 
 def refuse_links(out: Path) -> None:
     """Raise `UserError` where a file of the record is a link, or any file of a run a folder."""
-    for name in (METRICS, RESPONSES, NONFINITE):
+    for name in GROWING:
         disk.refuse_link(out / name)
-    for name in (METRICS, RESPONSES, NONFINITE, "config.json", "summary.json", "curve.png"):
+    for name in (*GROWING, "config.json", "summary.json", "curve.png"):
         if (out / name).is_dir() and not (out / name).is_symlink():
             raise UserError(f"{out / name}: is a folder where a file is written; remove it")
 
@@ -159,7 +160,7 @@ class Record:
         self.bad_updates = 0  # in a row
         self.examples: dict[str, dict] = {}  # the latest response that was paid, and that was not
         self.watch = Watch()
-        self.files = {name: Lines(out / name) for name in (METRICS, RESPONSES, NONFINITE)}
+        self.files = {name: Lines(out / name) for name in GROWING}
         self.bar = tqdm(disable=True)  # until `show`
 
     def __enter__(self) -> "Record":
@@ -209,7 +210,7 @@ class Record:
         )  # fmt: skip
 
     def evaluation_due(self, rollouts: int) -> bool:
-        """Whether the rollouts have passed a multiple of `eval_every` since the last evaluation.
+        """Return whether rollouts have passed a multiple of `eval_every` since the last evaluation.
 
         A step that passes several multiples at once is evaluated once.
         """
@@ -220,7 +221,7 @@ class Record:
         return due
 
     def may_end_early(self) -> bool:
-        """Whether the run may end early: two evaluations in a row reached `stop_accuracy`."""
+        """Return whether the run may end: two evaluations in a row reached `stop_accuracy`."""
         return self.cfg.stop_accuracy > 0 and self.good_enough >= 2
 
     def write(self, step: Step, costs: Costs) -> None:
@@ -333,16 +334,16 @@ def _check_step(step: dict) -> None:
             raise ValueError("a kind that is no text")
         if not rewards or len(rewards) != len(solved) or not {0, 1}.issuperset(solved):
             raise ValueError("a group without rewards, or without verdicts of 0 and 1")
-        if not all(_is_number(reward) for reward in rewards):
+        if not all(is_finite_number(reward) for reward in rewards):
             raise ValueError("a reward that is no finite number")
     for name in ("step", "rollouts"):
         if type(step[name]) is not int or not 0 < step[name] < 2**53:
             raise ValueError(f"{name} is no whole number > 0")
-    if not 0 <= (accuracy := step.get("accuracy", 0)) <= 1 or not _is_number(accuracy):
+    if not 0 <= (accuracy := step.get("accuracy", 0)) <= 1 or not is_finite_number(accuracy):
         raise ValueError("an accuracy that is not between 0 and 1")
 
 
-def _is_number(value: object) -> bool:
-    """Whether a value from a file is a number that a float can hold."""
+def is_finite_number(value: object) -> bool:
+    """Return whether a value from a file is a number that a float can hold."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) <= sys.float_info.max

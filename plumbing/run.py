@@ -87,14 +87,14 @@ class Run:
     # ------------------------------------------------------------------------ what the loop asks
 
     def goes_on(self) -> bool:
-        """Whether there is another step: not after the last, nor after a signal to any process."""
+        """Return whether there is another step: none after the last, or a signal to any process."""
         if self.is_over() or self.record.may_end_early():
             return False
         self.stopped_by = max(parallel.gather(self.stop.asked))
         return not self.stopped_by
 
     def is_over(self) -> bool:
-        """Whether all steps are done, or a selector of several problems has spent the rollouts."""
+        """Return whether all steps are done, or the rollouts of several problems per step spent."""
         spent = 0 < self.cfg.max_rollouts <= self.costs.rollouts
         return spent or self.step >= self.record.n_steps
 
@@ -116,7 +116,7 @@ class Run:
         return found
 
     def evaluation_due(self) -> bool:
-        """Whether the step that has just been counted is one after which to evaluate."""
+        """Return whether the step that has just been counted is one after which to evaluate."""
         due = self.record.evaluation_due(self.costs.rollouts)
         return due or self.is_over()
 

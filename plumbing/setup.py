@@ -163,7 +163,7 @@ def dated(cfg: Config, out: Path, resume: str | None) -> Config:
 
 
 def is_free(out: Path) -> bool:
-    """Whether a folder holds nothing but what a process leaves that was killed as it began."""
+    """Return whether a folder holds only what a process leaves that was killed as it began."""
     return out.is_dir() and all(
         path.name == "lock" or path.name.endswith(disk.UNFINISHED) for path in out.iterdir()
     )

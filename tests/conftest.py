@@ -1,5 +1,6 @@
 """What several tests need: one thread, the shipped base model, small random models."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import train
 from data import draw_problem, load_tokenizer, write_jsonl
 from model import Transformer, load
 
@@ -64,3 +66,9 @@ def in_the_project(monkeypatch):
     """Commands find base/ and small.json, and no run draws its figure, which takes the longest."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("report.draw", lambda out: "not drawn: takes longer than the run")
+
+
+def train_small(out: Path, sets: Sequence[str], resume: Sequence[str] = ()) -> int:
+    """Run `train.py` with small.json and these keys set; return its exit code."""
+    words = [word for pair in sets for word in ("--set", pair)]
+    return train.main(["--config", "small.json", "--out", str(out), *words, *resume])

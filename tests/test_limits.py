@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, train_small
 from safetensors.torch import load_file, save_file
 
 import evaluate
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 def start(out, *sets):
-    words = [w for s in (*SETS, *sets) for w in ("--set", s)]
-    return train.main(["--config", "small.json", "--out", str(out), *words])
+    return train_small(out, [*SETS, *sets])
 
 
 def last_line(capsys):

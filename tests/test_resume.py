@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, write_carries
+from conftest import ROOT, train_small, write_carries
 from safetensors.torch import load_file
 
 import grpo
@@ -41,8 +41,7 @@ def carries(tmp_path_factory):
 
 
 def start(out, *sets, resume=()):
-    overrides = [word for s in (*SMALL, *sets) for word in ("--set", s)]
-    return train.main(["--config", "small.json", "--out", str(out), *overrides, *resume])
+    return train_small(out, [*SMALL, *sets], resume)
 
 
 def result(out):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, write_carries
+from conftest import ROOT, train_small, write_carries
 from safetensors.torch import load_file, save_file
 
 import report
@@ -35,8 +35,7 @@ pytestmark = pytest.mark.usefixtures("in_the_project")
 
 
 def start(out, *sets, resume=()):
-    overrides = [word for s in (*SETS, *sets) for word in ("--set", s)]
-    return train.main(["--config", "small.json", "--out", str(out), *overrides, *resume])
+    return train_small(out, [*SETS, *sets], resume)
 
 
 @pytest.fixture(scope="module")

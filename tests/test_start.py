@@ -4,9 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, train_small
 
-import train
 from plumbing import config
 
 SETS = ["steps=1", "eval_every=100", "data.heldout_size=4", "data.pool_size=4"]
@@ -26,9 +25,7 @@ def model(tmp_path):
 
 
 def start(model, *sets, resume=()):
-    words = [w for s in (*SETS, f"model={model}", *sets) for w in ("--set", s)]
-    out = str(model.parent / "run")
-    return train.main(["--config", "small.json", "--out", out, *words, *resume])
+    return train_small(model.parent / "run", [*SETS, f"model={model}", *sets], resume)
 
 
 def edit(file, **changes):
