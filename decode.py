@@ -50,7 +50,7 @@ class Layer:
 
 
 class Decoder:
-    """`Transformer.forward` for one more token of n rows that continue one prompt, or one each.
+    """`Transformer.forward` for one more token of n rows, which continue B prompts, m rows each.
 
     On a CPU a step reads the t + 1 tokens that its rows have said, and t is a number.  A CUDA graph
     needs every step to be the same operations on tensors of the same shapes.  A `static` decoder
@@ -70,14 +70,15 @@ class Decoder:
         self.norm, self.head = model.model["norm"].weight, frozen(model.head_weight, None, dtype)
         # a score is q k' / sqrt(D): its queries and its keys are each divided by D^(1/4)
         self.rotary = model.rotary(cache.length + max_new_tokens) * self.config.head_dim**-0.25
-        self.length, self.start = cache.length, cache.start
+        self.length, self.start = cache.length, cache.start  # start becomes (n,)
         self.t = torch.zeros(1, dtype=torch.long, device=model.device) if static else 0
         self.width = max_new_tokens if static else 0
         self.unsaid = None  # (width,): -inf on the columns after t, where it is static
-        self.pads = None  # (B, P): -inf on the columns before a prompt, 0 on the prompt
+        self.pads = None  # (n, P): -inf on the columns before a prompt, 0 on the prompt
         if self.start is not None:
+            self.start = self.start.repeat_interleave(rows // len(self.start))  # (n,)
             columns = torch.arange(cache.length, device=model.device)
-            pads = (columns < self.start[:, None]).float()  # (B, P)
+            pads = (columns < self.start[:, None]).float()  # (n, P)
             self.pads = pads.masked_fill(pads > 0, -torch.inf)
 
     def __call__(self, token: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ class Decoder:
         S = self.width or t + 1
         own_k, own_v = layer.own_k[..., :S], layer.own_v[:, :, :S]
         of_prompt = torch.bmm(q.reshape(KB, -1, D), prompt_k).view(K, n, R, P)  # from (KB, mR, P)
-        if self.pads is not None:  # here every row has a prompt of its own
+        if self.pads is not None:
             of_prompt = of_prompt + self.pads[:, None]
         of_own = torch.bmm(q, own_k.flatten(0, 1))  # (Kn, R, S)
         if self.unsaid is not None:
@@ -135,11 +136,17 @@ class Decoder:
         return y.view(K, n, R * D).transpose(0, 1).reshape(n, K * R * D)
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows alone, indices in rising order, and forget the others."""
+        """Go on with these rows alone, indices in rising order, and forget the others.
+
+        Several prompts may then have unequally many rows, so that each row gets a copy of its own.
+        """
         for layer in self.layers:
+            B = layer.prompt_k.shape[1]
+            if B > 1:
+                of_row = rows // (layer.own_k.shape[1] // B)  # (live,)
+                layer.prompt_k = layer.prompt_k[:, of_row]  # (K, live, D, P)
+                layer.prompt_v = layer.prompt_v[:, of_row]  # (K, live, P, D)
             layer.own_k, layer.own_v = layer.own_k[:, rows], layer.own_v[:, rows]
-            if layer.prompt_k.shape[1] > 1:
-                layer.prompt_k, layer.prompt_v = layer.prompt_k[:, rows], layer.prompt_v[:, rows]
         if self.start is not None:
             self.start, self.pads = self.start[rows], self.pads[rows]
 

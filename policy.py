@@ -36,7 +36,7 @@ from plumbing.device import pick_device
 from plumbing.record import Attempt
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
-from rollout import Group, check_stop_ids, generate, generate_batch
+from rollout import Group, check_stop_ids, generate_batch, generate_groups
 from verifier import extract_answer, verify
 
 
@@ -68,9 +68,9 @@ class Policy:
             check_stop_ids(stops, self.model.config.vocab_size)
         except ValueError as error:
             raise UserError(f"rollout.stop_ids: {error}") from error
+        r = cfg.rollout
         self.limits = {
-            "max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops,
-            "graph": cfg.rollout.graph,
+            "max_new_tokens": r.max_new_tokens, "stop_ids": stops, "graph": r.graph,
         }  # fmt: skip
 
     def load(self) -> Transformer:
@@ -85,27 +85,33 @@ class Policy:
             parallel.shard(model, self.device)
         return model
 
-    # ----------------------------------------------------------- training: one problem, many tries
+    # ---------------------------------------------------------- training: few problems, many tries
 
-    def attempt(self, problem: Problem, n: int, generator: torch.Generator) -> Attempt:
-        """Let the policy try a problem n times, and judge what it says."""
-        group = self.rollout(problem, n, generator)  # y_1..y_n ~ pi_old( . | x)
-        texts = self.texts(repeat(problem), group)
+    def attempts(self, problems: list[Problem], n: int, stream: torch.Generator) -> list[Attempt]:
+        """Let the policy try each problem n times, and judge what it says."""
+        r = self.cfg.rollout
+        with parallel.unsharded(self.model):
+            parts = generate_groups(  # y_1..y_n ~ pi_old( . | x)
+                self.model, self.prompts(problems), n, generator=stream, part=parallel.share(n),
+                temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, at_once=r.at_once,
+                **self.limits,
+            )  # fmt: skip
+        # under torchrun each process has sampled its share of the rows
+        groups = [parallel.whole_group(part) for part in parts]
+        return [self.judged(*pair) for pair in zip(problems, groups, strict=True)]
+
+    def attempt(self, problem: Problem, n: int, stream: torch.Generator) -> Attempt:
+        """Let the policy try one problem n times, and judge what it says."""
+        return self.attempts([problem], n, stream)[0]
+
+    def judged(self, problem: Problem, group: Group) -> Attempt:
+        """Return a group with its texts, verdicts and rewards."""
+        n, texts = len(group.tokens), self.texts(repeat(problem), group)
         solved = numbers(self.verdicts(problem, texts), n, "verdicts")
         if not {0, 1}.issuperset(solved):
             raise UserError(f"the verdicts of {problem.text!r} must be 0 or 1: {solved}", code=1)
         rewards = numbers(self.rewards(problem, texts, solved, group), n, "rewards")
         return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
-
-    def rollout(self, problem: Problem, n: int, generator: torch.Generator) -> Group:
-        """Sample n responses to one problem; under torchrun each process samples its share."""
-        r = self.cfg.rollout
-        with parallel.unsharded(self.model):
-            part = generate(
-                self.model, self.prompt(problem), n, generator=generator, part=parallel.share(n),
-                temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, **self.limits,
-            )  # fmt: skip
-        return parallel.whole_group(part)
 
     def prompt(self, problem: Problem) -> list[int]:
         """Return the prompt's tokens, which are made once; see `prompts`."""
@@ -131,11 +137,9 @@ class Policy:
 
     def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
         """Return the response to each problem as the verifier reads it, `prefill` in front."""
-        texts = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
-        return [
-            with_problem(self.cfg.data.prefill, problem) + text
-            for problem, text in zip(problems, texts, strict=False)
-        ]
+        said = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
+        begun = (with_problem(self.cfg.data.prefill, problem) for problem in problems)
+        return [before + text for before, text in zip(begun, said, strict=False)]
 
     def verdicts(self, problem: Problem, texts: list[str]) -> list[float]:
         """Return 1.0 for each response that the verifier accepts, and 0.0 for the others, (G,)."""
@@ -174,9 +178,8 @@ class Policy:
         by_length = sorted(problems, key=lambda problem: len(self.prompt(problem)))
         mine = by_length[parallel.rank() :: parallel.world()]
         with clock("evaluate"), parallel.unsharded(self.model):
-            judged = [
-                (p.kind, verify(t, p.answer)) for p, t in self.greedy(mine, self.cfg.eval_batch)
-            ]
+            answered = self.greedy(mine, self.cfg.eval_batch)
+            judged = [(p.kind, verify(t, p.answer)) for p, t in answered]
             of_all = parallel.gather(judged)
         right: dict[str, list[bool]] = {}
         for kind, ok in chain(*of_all):

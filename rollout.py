@@ -1,8 +1,9 @@
 """Rollouts: sample G responses to one prompt, reading the prompt once.
 
 What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is read once
-for all G rows; each further token of all rows comes from one fast step (`decode.py`); and whenever
-at least half of the rows have ended with a stop token, these rows leave the batch.
+for all G rows; each further token of all rows comes from one fast step (`decode.py`), also where
+several prompts have G rows each; and whenever at least half of the rows have ended with a stop
+token, these rows leave the batch.
 
 Where it stands: the line "y_1..y_G ~ pi_old( . | x)" of the box in `train.py`.  The
 log-probabilities recorded here are those of the *whole* distribution at the sampling temperature,
@@ -56,72 +57,75 @@ class Group:
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
 
 
-@torch.no_grad()
 def generate(
-    model: Transformer,
-    prompt_ids: Sequence[int],
-    n: int,
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop_ids: Sequence[int],
-    generator: torch.Generator,
-    part: slice = slice(None),
-    graph: bool = False,
-) -> Group:
-    """Sample n responses to one prompt, which is read once.
+    model: Transformer, prompt_ids: Sequence[int], n: int, **how: object
+) -> Group:  # fmt: skip
+    """Sample n responses to one prompt, which is read once; `how` is as in `generate_groups`."""
+    return generate_groups(model, [prompt_ids], n, **how)[0]
+
+
+@torch.no_grad()
+def generate_groups(
+    model: Transformer, prompts: Sequence[Sequence[int]], n: int, *, max_new_tokens: int,
+    temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, stop_ids: Sequence[int],
+    generator: torch.Generator, part: slice = slice(None), at_once: int = 128, graph: bool = False,
+) -> list[Group]:  # fmt: skip
+    """Sample n responses to each of several prompts; a group says what it would say alone.
 
     `temperature` 0 takes the likeliest token; `top_k` 0 and `top_p` 1 keep the whole distribution.
-    `part` samples only these of the n rows, each as it would be in the whole.  `graph` decodes in
-    steps that are all alike, as a CUDA graph needs them.  Raises ValueError on
-    an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
+    `part` samples only these of the n rows, each as it would be in the whole.  Prompts of like
+    length go together, up to `at_once` rows or those of one prompt.  `graph` decodes in steps that
+    are all alike, as a CUDA graph needs them.  Raises ValueError on an empty prompt, n or
+    max_new_tokens below 1, or a stop id outside the vocabulary.
     """
-    prompt = _prompt_tensor([prompt_ids], model)  # (1, P)
-    pick = Sampler(n, max_new_tokens, temperature, top_k, top_p, generator=generator, part=part)
-    return _decode(model, KVCache(), prompt, pick, stop_ids, graph)
+    # the numbers are drawn in the order of the prompts, whatever goes together below
+    u = [uniforms(n, max_new_tokens, generator)[:, part] for _ in prompts]  # (T_new, m) each
+    m = u[0].shape[1]
+    B = max(1, at_once // m)
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    groups: dict[int, Group] = {}
+    for first in range(0, len(prompts), B):
+        some = by_length[first : first + B]
+        pick = Sampler(torch.cat([u[i] for i in some], dim=1), temperature, top_k, top_p)
+        said = _decode(model, [prompts[i] for i in some], pick, stop_ids, graph)
+        for i, *rows in zip(some, *(each.split(m) for each in said), strict=True):
+            groups[i] = _cut_at_stop(_prompt_tensor([prompts[i]], model), *rows, stop_ids)
+    return [groups[i] for i in range(len(prompts))]
 
 
 @torch.no_grad()
 def generate_batch(
-    model: Transformer,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop_ids: Sequence[int],
-    generator: torch.Generator,
+    model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int,
+    temperature: float = 1.0, stop_ids: Sequence[int], generator: torch.Generator,
     graph: bool = False,
-) -> Group:
-    """Sample one response to each of several prompts of any length (evaluation).
+) -> Group:  # fmt: skip
+    """Sample one response to each of several prompts, all of them at once (evaluation).
 
-    Prompts are padded on the left, with token 0, to the longest, P; otherwise as `generate`.
+    In the group prompts are padded on the left, with token 0, to the longest, P.
     """
-    padded = _prompt_tensor(prompts, model)  # (B, P)
-    B, P = padded.shape
-    start = torch.tensor([P - len(p) for p in prompts], device=model.device)  # (B,)
-    pick = Sampler(B, max_new_tokens, temperature, top_k, top_p, generator=generator)
-    cache = KVCache(start if start.any() else None)
-    return _decode(model, cache, padded, pick, stop_ids, graph)
+    pick = Sampler(uniforms(len(prompts), max_new_tokens, generator), temperature)
+    said = _decode(model, prompts, pick, stop_ids, graph)
+    return _cut_at_stop(_prompt_tensor(prompts, model), *said, stop_ids)
 
 
 def _decode(
-    model: Transformer, cache: KVCache, prompt: Tensor, pick: "Sampler", stop_ids: Sequence[int],
+    model: Transformer, prompts: Sequence[Sequence[int]], pick: "Sampler", stop_ids: Sequence[int],
     graph: bool,
-) -> Group:  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Decode until every row has stopped or reached the limit, one token per row and step.
 
-    `prompt` (1, P) is shared by all rows, or (n, P) has one for each; the cache is empty.
+    Of the sampler's n rows equally many continue each prompt, one prompt's after the other's.
+    Return the tokens, also what a row says after its stop, and their log-probabilities (n, T_new).
     """
-    n, max_new_tokens = pick.rows, pick.max_new_tokens
     check_stop_ids(stop_ids, model.config.vocab_size)
+    prompt = _prompt_tensor(prompts, model)  # (B, P)
+    B, P = prompt.shape
+    start = torch.tensor([P - len(ids) for ids in prompts], device=model.device)  # (B,)
+    cache = KVCache(start if start.any() else None)
+    max_new_tokens, n = pick.u.shape
     with model.autocast():
-        logits = model(prompt, cache, last_only=True)[:, -1].expand(n, -1)  # (n, V)
+        logits = model(prompt, cache, last_only=True)[:, -1]  # (B, V)
     step = Decoder(model, cache, n, max_new_tokens, static=graph)
-    prompt = prompt.expand(n, -1)  # (n, P)
     is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)  # (V,)
     is_stop[list(stop_ids)] = True
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
@@ -129,10 +133,10 @@ def _decode(
 
     with torch.inference_mode():  # the tensors above are ordinary ones, so a loss may use them
         loop = all_alike if graph else _one_by_one
-        T = loop(step, pick, logits, is_stop, tokens, logprobs)
+        T = loop(step, pick, logits.repeat_interleave(n // B, 0), is_stop, tokens, logprobs)
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
-    return _cut_at_stop(prompt, tokens[:, :T], logprobs, is_stop)
+    return tokens[:, :T], logprobs[:, :T]
 
 
 def _one_by_one(
@@ -159,9 +163,27 @@ def _one_by_one(
     return t + 1
 
 
-def _cut_at_stop(prompt: Tensor, tokens: Tensor, logprobs: Tensor, is_stop: Tensor) -> Group:
-    """Return the rows as a group; what a row said after its first stop token becomes zeros."""
-    stopped = is_stop[tokens]  # (n, steps)
+def _apart(group: Group, prompts: Sequence[Sequence[int]]) -> list[Group]:
+    """Return the group of each prompt, without the padding; equally many rows belong to each."""
+    n, P = len(group.tokens), group.prompt_len
+    parts = []
+    for prompt, rows in zip(prompts, torch.arange(n).split(n // len(prompts)), strict=True):
+        lengths = group.lengths[rows]  # (m,)
+        used, first = int(lengths.max()), P - len(prompt)
+        tokens = group.tokens[rows, first : P + used]  # (m, len(prompt) + T_new)
+        logprobs, finished = group.logprobs[rows, :used], group.finished[rows]
+        parts.append(Group(tokens, len(prompt), lengths, logprobs, finished))
+    return parts
+
+
+def _cut_at_stop(
+    prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int]
+) -> Group:
+    """Return the rows as a group; what a row said after its first stop token becomes zeros.
+
+    `prompt` (1, P) is that of all rows, or (n, P) has one for each.
+    """
+    stopped = torch.isin(tokens, tokens.new_tensor(stop_ids))  # (n, steps)
     finished = stopped.any(dim=1)  # (n,)
     ends = stopped.int().argmax(dim=1) + 1  # argmax finds the first, (n,)
     lengths = torch.where(finished, ends, tokens.shape[1])
@@ -169,30 +191,28 @@ def _cut_at_stop(prompt: Tensor, tokens: Tensor, logprobs: Tensor, is_stop: Tens
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
     tokens = tokens[:, :used].masked_fill(after_end, 0)
     logprobs = logprobs[:, :used].masked_fill(after_end, 0.0)
-    tokens = torch.cat((prompt, tokens), dim=1)  # (n, P + T_new)
+    tokens = torch.cat((prompt.expand(len(tokens), -1), tokens), dim=1)  # (n, P + T_new)
     return Group(tokens, prompt.shape[1], lengths, logprobs, finished)
+
+
+def uniforms(n: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
+    """Draw the random numbers in [0, 1) behind each token of n rows, (T_new, n)."""
+    if n < 1 or max_new_tokens < 1:
+        raise ValueError(f"n and max_new_tokens must be at least 1, not {n}, {max_new_tokens}")
+    kind = {"dtype": torch.float64, "device": generator.device}
+    return torch.rand(max_new_tokens, n, generator=generator, **kind)
 
 
 class Sampler:
     """Picks token t of each row in the batch, with its log-probability at the temperature."""
 
-    def __init__(
-        self, n: int, max_new_tokens: int, temperature: float, top_k: int, top_p: float, *,
-        generator: torch.Generator, part: slice = slice(None),
-    ) -> None:  # fmt: skip
-        if n < 1 or max_new_tokens < 1:
-            raise ValueError(f"n and max_new_tokens must be at least 1, not {n}, {max_new_tokens}")
+    def __init__(self, u: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> None:
         if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
             raise ValueError(
                 f"need temperature, top_k >= 0 and 0 < top_p <= 1: {temperature}, {top_k}, {top_p}"
             )
-        self.max_new_tokens = max_new_tokens
+        self.u = u  # (T_new, n), of `uniforms`
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self.rows = len(range(n)[part])
-        if temperature:  # greedy draws nothing
-            kind = {"dtype": torch.float64, "device": generator.device}
-            u = torch.rand(max_new_tokens, n, generator=generator, **kind)
-            self.u = u[:, part]  # (T_new, rows)
 
     def __call__(self, logits: Tensor, rows: Tensor, t: int) -> tuple[Tensor, Tensor]:
         """Return tokens (live,) and their log-probabilities (live,) from logits (live, V)."""

@@ -66,7 +66,7 @@ def train(
         # 2. Roll out and reward.  The policy tries the problem G times, which is what a step costs,
         # and the verifier says of each response whether it is right.
         with costs.clock("rollout"):
-            attempts = [policy.attempt(pool[i], G, run.rollout_stream) for i in chosen]
+            attempts = policy.attempts([pool[i] for i in chosen], G, run.rollout_stream)
 
         # 3. Remember.  A group that was all right or all wrong is remembered as well: that is how
         # the selector learns where there is nothing to learn.

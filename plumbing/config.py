@@ -135,6 +135,10 @@ class RolloutConfig:
     top_p: float = key(
         1.0, "sample among the likeliest tokens that hold this much probability", above=0, most=1
     )
+    at_once: int = key(
+        128, "responses sampled at once where several problems are chosen; fewer take less memory",
+        least=1, resumable=True,
+    )  # fmt: skip
     graph: bool = key(
         False, "on CUDA, start each step of decoding as one operation; not measured yet",
         resumable=True,

@@ -4,8 +4,9 @@ What it teaches: why a model that answers questions in 3 GB takes 30 GB to train
 float32 training has four copies (the weights, their gradients, the two moments of AdamW), which are
 16n bytes.  To these come, one after the other and never together:
 
-    sampling     the keys and values of the prompt, stored once, and of G responses, in float32;
-                 the weights once more, laid out for decoding (`decode.py`)
+    sampling     the keys and values of the prompt, stored once, and of G responses, in float32, of
+                 a full batch for `rollout.at_once` rows at a time; the weights once more, laid out
+                 for decoding (`decode.py`)
     the update   what each layer keeps of the prompt and of every response token:
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
@@ -77,11 +78,17 @@ def _sampling(
     model: ModelConfig, n_weights: int, cfg: Config, longest_prompt: int, rows: int
 ) -> int:
     """Return the bytes of a rollout of so many rows, or of an evaluation where that takes more."""
-    new = cfg.rollout.max_new_tokens
+    new, together = cfg.rollout.max_new_tokens, 1  # prompts that are continued together
+    if cfg.selector.name == "full_batch":
+        together = min(cfg.selector.candidates, max(1, cfg.rollout.at_once // rows))
+    rows *= together
     per_token = 2 * model.n_layers * model.n_kv_heads * model.head_dim * 4  # of the cache
     distribution = 4 * 3 * model.vocab_size  # of one row: logits, scaled logits and log p
     cdf = 8 * 2 * model.vocab_size  # in float64, to draw from; an evaluation draws nothing
-    rollout = longest_prompt * per_token + rows * (new * per_token + distribution + cdf)
+    cached = together * longest_prompt + rows * new  # tokens
+    if together > 1:  # as soon as half of the rows have left, each has a copy of its prompt
+        cached = max(cached, rows // 2 * (longest_prompt + new))
+    rollout = cached * per_token + rows * (distribution + cdf)
     evaluated = min(cfg.eval_batch, cfg.data.heldout_size or cfg.eval_batch)
     evaluation = evaluated * ((longest_prompt + new) * per_token + distribution)
     fused = _width(cfg) * n_weights  # what `decode.py` makes of the weights

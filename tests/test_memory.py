@@ -76,6 +76,24 @@ def test_the_parts_of_the_prediction_by_hand():
     )
 
 
+def test_a_full_batch_is_predicted_for_as_many_rows_as_go_together():
+    model, V, per_token = random_model(**SHAPE).config, 23, 2 * 2 * 2 * 32 * 4
+
+    def sampling(prompt, **keys):
+        selector = {"name": "full_batch", "candidates": 64}
+        rollout = {"group_size": 8, "max_new_tokens": 5000, **keys}
+        cfg = build(Config, {"eval_batch": 1, "selector": selector, "rollout": rollout})
+        return memory._sampling(model, 0, cfg, prompt, 8) / per_token
+
+    each = (4 * 3 + 8 * 2) * V / per_token  # a row's logits and what is made of them
+    assert sampling(30) == 16 * 30 + 128 * 5000 + 128 * each  # 16 problems of 8 rows
+    assert sampling(30, at_once=20) == 2 * 30 + 16 * 5000 + 16 * each
+    assert sampling(30, at_once=1) == 30 + 8 * 5000 + 8 * each
+    assert sampling(30, at_once=1000) == 64 * 30 + 512 * 5000 + 512 * each
+    # once half of the rows have left, each has its prompt for itself
+    assert sampling(9000) == 64 * (9000 + 5000) + 128 * each
+
+
 def test_one_position_of_all_rows_is_the_least_that_the_loss_computes(monkeypatch):
     """Where it has more than LOGITS_AT_ONCE entries, the prediction must say so."""
     model = random_model(**SHAPE).config

@@ -4,7 +4,8 @@ import pytest
 import torch
 from conftest import random_model
 
-from rollout import Sampler, generate, generate_batch
+import rollout
+from rollout import Sampler, generate, generate_batch, generate_groups, uniforms
 
 PROMPT = [3, 7, 1, 9]
 
@@ -43,7 +44,7 @@ def test_frequencies_are_those_of_the_softmax(temperature, top_k, top_p):
     """Chi-square over 20,000 draws at the 1e-4 level; a token outside the cut is never drawn."""
     draws = 20_000
     logits = torch.randn(12, generator=seeded(7))
-    pick = Sampler(draws, 1, temperature, top_k, top_p, generator=seeded(8))
+    pick = Sampler(uniforms(draws, 1, seeded(8)), temperature, top_k, top_p)
     tokens, _ = pick(logits.expand(draws, -1), torch.arange(draws), 0)
     counts = tokens.bincount(minlength=12).double()
     expected = draws * truncated_softmax(logits, temperature, top_k, top_p).double()
@@ -129,7 +130,7 @@ def test_a_stop_id_inside_the_prompt_ends_nothing(tiny):
     assert (group.lengths > 1).any()
 
 
-def test_greedy_is_the_argmax_and_needs_no_numbers(tiny):
+def test_greedy_is_the_argmax(tiny):
     group = sample(tiny, n=3, temperature=0, stop_ids=[])
     expected = tiny(group.tokens[:, :-1])[:, 3:].argmax(-1)
     assert torch.equal(group.tokens[:, 4:], expected)
@@ -156,6 +157,97 @@ def test_a_batch_of_different_prompts_equals_each_alone(tiny, temperature):
         if temperature == 0:
             one = generate(tiny, prompt, 1, generator=seeded(), **arguments)
             assert one.responses()[0] == tokens
+
+
+# ---- several prompts, n rows each, in one batch
+
+FAMILIES = {
+    "qwen2": {},
+    "qwen3": {"model_type": "qwen3", "head_dim": 16},
+    "llama": {"model_type": "llama", "num_key_value_heads": 4, "tie_word_embeddings": False},
+}
+
+
+def prompts_of(lengths):
+    draw = seeded(4)
+    return [torch.randint(0, 23, (length,), generator=draw).tolist() for length in lengths]
+
+
+def one_after_the_other(model, prompts, n, **how):
+    return [generate(model, prompt, n, **how) for prompt in prompts]
+
+
+def assert_same(groups, others):
+    for group, other in zip(groups, others, strict=True):
+        assert group.prompt_len == other.prompt_len
+        assert torch.equal(group.tokens, other.tokens)
+        assert torch.equal(group.lengths, other.lengths)
+        assert torch.equal(group.finished, other.finished)
+        torch.testing.assert_close(group.logprobs, other.logprobs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(
+    ("lengths", "n", "stops", "how"),
+    [
+        ((4, 4, 4), 3, (2, 5), {}),  # nothing is padded
+        ((9, 1, 4, 4, 7), 4, (2, 5), {}),
+        ((3, 8, 5), 6, (2, 5, 7, 9, 11), {"top_p": 0.8}),  # rows end early, and are dropped often
+        ((6, 2), 5, tuple(range(23)), {}),  # all at the first token
+        ((2, 6, 3), 2, (), {"top_k": 4}),  # none
+        ((5, 3, 8), 1, (2, 5), {"temperature": 0.7}),
+        ((9, 1, 4, 4, 7, 2), 4, (2, 5), {"at_once": 9}),  # two prompts at a time
+        ((9, 1, 4), 4, (2, 5), {"at_once": 1}),  # a prompt's rows stay together
+    ],
+)
+def test_several_prompts_say_what_each_says_alone(family, graph, lengths, n, stops, how):
+    model, prompts = random_model(**FAMILIES[family]), prompts_of(lengths)
+    for seed in range(3):
+        rest = {"max_new_tokens": 17, "stop_ids": stops, **how}
+        streams = seeded(seed), seeded(seed)
+        groups = generate_groups(model, prompts, n, generator=streams[0], graph=graph, **rest)
+        assert_same(groups, one_after_the_other(model, prompts, n, generator=streams[1], **rest))
+        assert torch.equal(*(torch.rand(1, generator=stream) for stream in streams))
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_processes_that_share_the_rows_of_several_prompts_say_the_same(tiny, graph):
+    prompts, rest = prompts_of((9, 1, 4, 7)), {"max_new_tokens": 17, "stop_ids": [2, 5]}
+    whole = generate_groups(tiny, prompts, 6, generator=seeded(), **rest)
+    for part in (slice(0, 3), slice(3, 6)):
+        mine = generate_groups(
+            tiny, prompts, 6, generator=seeded(), part=part, graph=graph, at_once=7, **rest
+        )
+        for group, of_all in zip(mine, whole, strict=True):
+            used = group.tokens.shape[1]
+            assert group.tokens.tolist() == of_all.tokens[part, :used].tolist()
+            assert group.lengths.tolist() == of_all.lengths[part].tolist()
+
+
+def test_a_batch_has_no_more_rows_than_it_may(tiny, monkeypatch):
+    """Prompts of like length go together; those of one prompt are never parted."""
+    begun = []
+    decoder = rollout.Decoder
+    monkeypatch.setattr(
+        rollout, "Decoder",
+        lambda model, cache, n, *rest, **how: begun.append((cache.length, n))
+        or decoder(model, cache, n, *rest, **how),
+    )  # fmt: skip
+    rest = {"max_new_tokens": 2, "stop_ids": [], "generator": seeded()}
+    generate_groups(tiny, prompts_of((9, 1, 4, 4, 7)), 4, at_once=11, **rest)
+    assert begun == [(4, 8), (7, 8), (9, 4)]
+    begun.clear()
+    generate_groups(tiny, prompts_of((9, 1)), 4, at_once=3, **rest)
+    assert begun == [(1, 4), (9, 4)]
+
+
+def test_a_group_keeps_no_memory_of_the_others(tiny):
+    """What is sent to other processes is the whole storage of a tensor, also that of a view."""
+    rest = {"max_new_tokens": 9, "stop_ids": [2], "generator": seeded()}
+    for group in generate_groups(tiny, prompts_of((3, 3, 5)), 4, **rest):
+        for tensor in (group.tokens, group.logprobs, group.lengths, group.finished):
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def test_a_group_can_be_differentiated(tiny):

@@ -17,7 +17,7 @@ from plumbing.command import UserError
 from plumbing.memory import OffloadedAdamW
 from plumbing.run import restore_model
 from plumbing.stop import Stop
-from rollout import Sampler
+from rollout import Sampler, uniforms
 
 # ------------------------------------------------------------------------------- the disk
 
@@ -225,7 +225,7 @@ class NoFloat64(TorchDispatchMode):
 def test_the_sampler_asks_no_float64_of_a_device_without(limits):
     with FakeTensorMode(allow_non_fake_inputs=True), NoFloat64():
         logits, rows = torch.empty(4, 19, device="meta"), torch.arange(4, device="meta")
-        pick = Sampler(4, 5, 1.0, generator=torch.Generator("cpu"), **limits)
+        pick = Sampler(uniforms(4, 5, torch.Generator("cpu")), 1.0, **limits)
         token, logprob = pick(logits, rows, 0)
         assert token.device.type == logprob.device.type == "meta"
         assert token.shape == logprob.shape == (4,)
