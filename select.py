@@ -277,6 +277,91 @@ class Thompson(OneShotSelector):
         self.draw = self.rng.beta(self.passed, self.failed)
 
 
+class Mopps(Thompson):
+    """MoPPS (arXiv 2507.04632): Thompson sampling with counts that fade, as the policy changes.
+
+    The paper takes the draw nearest to 1/2, which is the one of the largest p (1 - p).  Each visit
+    first moves both counts towards the prior's by `ema`; the paper's lambda is 1 - `ema`.
+    """
+
+    def update(self, i: int, rewards: Sequence[float], entropy: float | None = None) -> None:
+        self.passed[i] += self.ema * (1 - self.passed[i])
+        self.failed[i] += self.ema * (1 - self.failed[i])
+        super().update(i, rewards, entropy)
+
+
+class Greso(OneShotSelector):
+    """GRESO (arXiv 2506.02177): skip, more or less surely, what was uninformative in a row.
+
+    A problem whose last z groups were all right is kept with probability p_easy^z, and one whose
+    last z were all wrong with p_hard^z.  Any of those kept is chosen, or any of all if none is.
+    The paper moves p_easy and p_hard by 1% per batch, towards 1 of 12 groups all right and 1 of 6
+    all wrong.  A batch of one group is one or the other or neither, so here the size of the move
+    follows: the targets are the same.
+    """
+
+    MEMORY = (*OneShotSelector.MEMORY, "streak", "easy", "keep", "draw")
+    NEEDS_VERDICTS = True
+    TARGETS, STEP = (1 / 6, 1 / 12), 0.01  # the shares of groups all wrong, all right
+
+    def forget(self, n_problems: int) -> None:
+        super().forget(n_problems)
+        self.streak = np.zeros(n_problems)  # z, (N,)
+        self.easy = np.zeros(n_problems, dtype=np.int64)  # 1 where the last group was all right
+        self.keep = np.array([0.5, 0.5])  # p_hard, p_easy
+        self.draw = self.rng.random(n_problems)  # (N,), until the next update
+
+    def scores(self, candidates: Sequence[int]) -> np.ndarray:
+        candidates = np.asarray(candidates)
+        kept = self.keep[self.easy[candidates]] ** self.streak[candidates]  # (M,)
+        return (self.draw[candidates] < kept).astype(float)
+
+    def update(self, i: int, rewards: Sequence[float], entropy: float | None = None) -> None:
+        super().update(i, rewards, entropy)
+        low, high = np.min(rewards), np.max(rewards)
+        easy = int(low > 0)
+        self.streak[i] = (self.streak[i] * (easy == self.easy[i]) + 1) if low == high else 0
+        self.easy[i] = easy
+        found = (low == high) * (np.arange(2) == easy)  # (2,) all wrong, all right
+        self.keep = np.clip(self.keep + self.STEP * (np.array(self.TARGETS) - found), 0.05, 0.95)
+        self.draw = self.rng.random(len(self.draw))
+
+
+class Xrpo(Informative):
+    """XRPO (arXiv 2510.06672): the problem whose pass rate the next group would make surer by most.
+
+        A_i = h(n) - h(n + G) + c sqrt(ln(1+t) / (1+n_i)),   h(n) = t(.975; n-1) s / sqrt(n)
+
+    h is half of the 95% confidence interval of the mean of n rewards of standard deviation s.  The
+    paper shares out single rollouts within a step; here the history takes the place of what a step
+    has sampled.  Counts fade as in `Informative`, and begin with one right and one wrong.
+    """
+
+    def volatility(self, candidates: Sequence[int]) -> np.ndarray:
+        n = 2 + self.hits[candidates] + self.misses[candidates]  # (M,)
+        p = (1 + self.hits[candidates]) / n  # (M,)
+        s = np.sqrt(p * (1 - p) * n / (n - 1))  # (M,)
+
+        def half_width(n: np.ndarray) -> np.ndarray:
+            return student_quantile(n - 1) * s / np.sqrt(n)
+
+        return half_width(n) - half_width(n + self.group_size)
+
+
+def student_quantile(freedom: np.ndarray) -> np.ndarray:
+    """Return the 97.5% quantile of Student's t, to 1% from 3 degrees of freedom on.
+
+    It is the expansion of Fisher and Cornish (1960) in the normal quantile, four terms of it.
+    """
+    z, f = 1.959964, freedom
+    return (
+        z
+        + (z**3 + z) / (4 * f)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * f**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * f**3)
+    )
+
+
 class FullBatch(RandomOne):
     """No selection, as in plain GRPO: all candidates, at M times the rollouts per step."""
 
@@ -292,5 +377,8 @@ SELECTORS = {
     "volatility_only": VolatilityOnly,
     "ucb_only": UcbOnly,
     "thompson": Thompson,
+    "mopps": Mopps,
+    "greso": Greso,
+    "xrpo": Xrpo,
     "full_batch": FullBatch,
 }

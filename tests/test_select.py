@@ -118,7 +118,7 @@ def test_rewards_that_are_no_verdicts_are_learned_from_or_refused(arm):
     graded, shaped = ARMS[arm](3), ARMS[arm](3)
     graded.update(0, [0.25, 0.75, 1.0, 0.0])
     assert np.isfinite(graded.scores([0, 1])).all()
-    if arm in ("informative", "thompson"):
+    if ARMS[arm].NEEDS_VERDICTS:
         with pytest.raises(ValueError, match="give it verdicts from 0 to 1"):
             shaped.update(0, [-0.4] * 8)
     else:
@@ -203,6 +203,64 @@ def test_thompson_prefers_what_is_uncertain_over_what_is_known():
         s.update(0, [1, 1, 1, 1])
         s.update(1, [0, 1, 0, 1])
     assert s.choose([0, 1]) == [1]
+
+
+def test_mopps_moves_its_counts_to_the_prior_before_each_group():
+    """lambda = 1 - ema = 0.75: 0.75 * 1 + 0.25 * 1 + 3 = 4, then 0.75 * 4 + 0.25 + 0 = 3.25."""
+    s = ARMS["mopps"](2, ema=0.25)
+    s.update(0, [1, 1, 1, 0])
+    assert (s.passed[0], s.failed[0]) == (4, 2)
+    s.update(0, [0, 0, 0, 0])
+    assert (s.passed[0], s.failed[0]) == (3.25, 5.75)
+    assert (s.passed[1], s.failed[1]) == (1, 1)
+
+
+def test_greso_keeps_a_problem_with_a_probability_that_falls_with_its_streak():
+    """p^z, with p near 1/2: after one dull group a half, after four a sixteenth."""
+    s, n = ARMS["greso"](3, seed=0), 4000
+    for rewards in ([0, 0], [0, 0], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]):
+        s.update(1, rewards)
+    s.update(2, [0, 1])
+    assert s.streak.tolist() == [0, 4, 0]
+    # six groups all wrong, one all right, one neither: 0.5 + 0.01 (8/6 - 6) and (8/12 - 1)
+    assert s.keep == pytest.approx([0.5 - 0.01 * (6 - 8 / 6), 0.5 - 0.01 * (1 - 8 / 12)])
+    kept = np.zeros(3)
+    for _ in range(n):
+        kept += s.scores([0, 1, 2])
+        s.draw = s.rng.random(3)
+    assert kept[0] == kept[2] == n
+    expected = s.keep[0] ** 4
+    assert abs(kept[1] / n - expected) < 4 * math.sqrt(expected / n)
+
+
+def test_greso_comes_to_keep_as_many_dull_groups_as_it_aims_at():
+    """Of 80 problems 40 are always right and 32 always wrong: 1 of 12 groups, and 1 of 6."""
+    rng, s, found = np.random.default_rng(0), ARMS["greso"](80, seed=1), []
+    rate = rng.permutation([1.0] * 40 + [0.0] * 32 + [0.4] * 8)
+    for _ in range(6000):
+        (i,) = s.choose(rng.choice(80, 64, replace=False))
+        rewards = (rng.random(8) < rate[i]).astype(float)
+        s.update(i, rewards)
+        found.append((rewards.max() == 0, rewards.min() == 1))
+    wrong, right = np.mean(found[2000:], axis=0)
+    assert wrong == pytest.approx(1 / 6, abs=0.02) and right == pytest.approx(1 / 12, abs=0.02)
+
+
+def test_students_quantile_is_that_of_the_printed_tables():
+    table = {3: 3.182, 5: 2.571, 7: 2.365, 15: 2.131, 30: 2.042, 120: 1.980}
+    found = selectors.student_quantile(np.array(list(table), dtype=float))
+    assert found == pytest.approx(list(table.values()), rel=0.01)
+
+
+def test_xrpo_expects_of_a_group_what_it_takes_from_the_interval():
+    """After 4 of 8 right: n = 10, s = sqrt(.25 * 10/9) = .527; h(10) = .377 and h(18) = .262."""
+    s = ARMS["xrpo"](3, bonus=0)
+    s.update(0, [0, 1] * 4)
+    s.update(1, [0] * 8)
+    varied, never, unseen = s.scores([0, 1, 2])
+    assert varied == pytest.approx(0.377 - 0.262, abs=0.002)
+    assert never == pytest.approx(0.226 - 0.157, abs=0.002)  # p = 1/10, s = .316
+    assert unseen > varied > never > 0
 
 
 def test_dopr_finds_the_informative_problems():
