@@ -20,10 +20,9 @@ arm's best rate is picked on the seeds 100 to 102 alone, which are in no table.
 """
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -40,19 +39,20 @@ from runs import (
     UPDATES,
     best_rates,
     budget_of,
-    cost_to,
+    cost_cell,
     informative_share,
     is_number,
     is_run,
+    learning_rate,
     make_runs,
     of_table,
+    overview,
     read,
     results,
     train_once,
 )
 from tqdm import tqdm
 
-from evaluate import interval
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 from plumbing.config import read_config
 
@@ -67,21 +67,6 @@ def accuracy_at(record: dict, column: int, limit: float) -> float:
     return [point[ACCURACY] for point in record["curve"] if point[column] <= limit][-1]
 
 
-def cost_cell(mine: list[dict], level: float, column: int = ROLLOUTS) -> str:
-    """Return the mean cost to a level with its interval.
-
-    A run that never reaches the level counts with its cost at the end.
-    """
-    reached = [cost_to(r, level, column) for r in mine]
-    arrived = sum(np.isfinite(reached))
-    if not arrived:
-        return "never"
-    ends = [r["curve"][-1][column] for r in mine]
-    mean, low, high = interval(np.minimum(reached, ends))
-    cell = f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
-    return cell if arrived == len(mine) else f"> {cell} ({arrived} of {len(mine)})"
-
-
 def accuracy_cell(mine: list[dict]) -> str:
     """Return the mean accuracy at the budget of one problem per step, and the informative share.
 
@@ -90,18 +75,6 @@ def accuracy_cell(mine: list[dict]) -> str:
     budget = TASKS[mine[0]["task"]].budget
     mean = np.mean([accuracy_at(r, ROLLOUTS, budget) for r in mine])
     return f"{mean:.1%} ({informative_share(mine):.0%})"
-
-
-def overview(records: list[dict], cell: Callable[[list[dict]], str]) -> str:
-    """Return a table in Markdown: one row per arm, one column per learning rate."""
-    rates = sorted({r["rate"] for r in records if r["seed"] in SEEDS})
-    lines = ["| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
-    lines.append("|" + "---|" * (len(rates) + 1))
-    for arm in ARMS:
-        cells = [(mine := of_table(records, arm, rate)) and cell(mine) for rate in rates]
-        if any(cells):
-            lines.append(f"| `{arm}` | " + " | ".join(cell or "not run" for cell in cells) + " |")
-    return "\n".join(lines)
 
 
 def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
@@ -185,14 +158,6 @@ def run_of(record: dict, more: dict | None = None) -> tuple:
     if more is not None and record.get("set", {}) != more:
         raise ValueError("the record of a run with other keys set")
     return task, arm, rate, seed
-
-
-def learning_rate(text: str) -> float:
-    """Return the number above 0 in a text, as an argparse type."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < np.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no learning rate > 0")
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

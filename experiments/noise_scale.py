@@ -60,9 +60,9 @@ from runs import (
     best_rates,
     cost_to,
     informative_share,
-    mean_cost,
     of_table,
     read,
+    saved,
 )
 from tqdm import tqdm
 
@@ -174,18 +174,6 @@ def share_to_level(record: dict, G: int) -> float:
     return updates * G / rollouts
 
 
-def seen(full: list[dict], runs: list[dict]) -> str:
-    """Return full batch's rollouts over an arm's; a bound where some runs never reach the level."""
-    level = TASKS[full[0]["task"]].level
-    short = [not all(np.isfinite(cost_to(r, level)) for r in group) for group in (full, runs)]
-    if all(short):
-        return "neither arrives"
-    times = mean_cost(full) / mean_cost(runs)
-    if short[0]:
-        return f"> {np.floor(10 * times) / 10:.1f}"
-    return f"< {np.ceil(10 * times) / 10:.1f}" if short[1] else f"{times:.1f}"
-
-
 def beside(task: str, folder: Path, G: int, M: int) -> str:
     """Return a table in Markdown: what the formula predicts for each arm, and what was seen."""
     try:
@@ -203,11 +191,11 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
     if not all(all(of_arm) for of_arm in runs.values()):
         raise UserError(f"{file}: needs runs of {', '.join(MAIN)}; make them with compare.py")
     full, full_at_best = runs["full_batch"]
-    share = informative_share(full)
+    share, level = informative_share(full), TASKS[task].level
     lines = [
         f"s = {share:.1%} (full batch at {EQUAL_RATE:g}), B = {B:.1f} "
         f"+- {B_error:.1f} groups; "
-        f"to {TASKS[task].level:.0%}\n",
+        f"to {level:.0%}\n",
         f"| arm | s' | Adam, equal rate | seen at {EQUAL_RATE:g} "
         "| best step | seen, each at its best rate |",
         "|---|---|---|---|---|---|",
@@ -217,8 +205,8 @@ def beside(task: str, folder: Path, G: int, M: int) -> str:
         picked = float(np.mean([share_to_level(r, G) for r in mine]))
         lines.append(
             f"| `{arm}` | {picked:.2f} | {ratio(B, share, picked, M, adam):.1f} "
-            f"| {seen(full, mine)} | {ratio(B, share, picked, M):.1f} "
-            f"| {seen(full_at_best, mine_at_best)} |"
+            f"| {saved(full, mine, level)} | {ratio(B, share, picked, M):.1f} "
+            f"| {saved(full_at_best, mine_at_best, level)} |"
         )
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """Runs of `train.py` as the experiments make and read them: tasks, arms, records, costs.
 
-Where it stands: below `compare.py`, `few_instances.py`, `noise_scale.py` and `plots.py`, which
-import it.  It is no command of its own.
+Where it stands: below `compare.py`, `few_instances.py`, `noise_scale.py`, `plots.py` and `real.py`,
+which import it.  It is no command of its own.
 
 A record is what is kept of one run, one line of JSON in a file of `results/`.  `compare.py` keeps
 
@@ -13,6 +13,7 @@ A record is what is kept of one run, one line of JSON in a file of `results/`.  
     seconds                 the time that the run took
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -21,7 +22,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from project import ROOT
 from tqdm import tqdm
 
 import train
+from evaluate import interval
 from plumbing import jsonl
 from plumbing.command import UserError
 from plumbing.record import is_finite_number, read_steps
@@ -187,10 +189,10 @@ def read(path: Path, run_of: Callable, *, leave_unfinished: bool = False) -> dic
     return found
 
 
-def is_run(record: dict, columns: int) -> bool:
-    """Return whether seed, curve and groups of a record are such as both experiments leave.
+def is_run(record: dict, columns: int, accuracy: int = -1) -> bool:
+    """Return whether seed, curve and groups of a record are such as all experiments leave.
 
-    A row of the curve has so many columns, of which the last one is the accuracy.
+    A row of the curve has so many columns; `accuracy` is the index of the one that is at most 1.
     """
     curve, groups, informative = (record.get(n) for n in ("curve", "groups", "informative"))
     return (
@@ -199,7 +201,7 @@ def is_run(record: dict, columns: int) -> bool:
         and isinstance(curve, list) and len(curve) > 0
         and all(isinstance(row, list) and len(row) == columns for row in curve)
         and all(is_number(number) for row in curve for number in row)
-        and all(row[-1] <= 1 for row in curve)
+        and all(row[accuracy] <= 1 for row in curve)
     )  # fmt: skip
 
 
@@ -213,9 +215,11 @@ def is_number(value: object) -> bool:
     return is_finite_number(value) and 0 <= value <= LARGEST
 
 
-def of_table(records: list[dict], arm: str, rate: float) -> list[dict]:
-    """Return an arm's runs at a learning rate, without those on the tuning seeds."""
-    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in SEEDS]
+def of_table(
+    records: list[dict], arm: str, rate: float, seeds: Sequence[int] = SEEDS
+) -> list[dict]:
+    """Return an arm's runs at a learning rate, without those on other seeds, as the tuning ones."""
+    return [r for r in records if (r["arm"], r["rate"]) == (arm, rate) and r["seed"] in seeds]
 
 
 def cost_to(record: dict, level: float, column: int = ROLLOUTS) -> float:
@@ -223,13 +227,30 @@ def cost_to(record: dict, level: float, column: int = ROLLOUTS) -> float:
     return next((p[column] for p in record["curve"] if p[ACCURACY] >= level), np.inf)
 
 
-def mean_cost(runs: list[dict]) -> float:
-    """Return the mean rollouts to the task's level.
+def costs(runs: list[dict], level: float, column: int = ROLLOUTS) -> list[float]:
+    """Return each run's `cost_to` a level; one that never reaches it counts with its end."""
+    return [min(cost_to(r, level, column), r["curve"][-1][column]) for r in runs]
 
-    A run that never reaches it counts with its whole budget.
-    """
-    level = TASKS[runs[0]["task"]].level
-    return float(np.mean([min(cost_to(r, level), budget_of(r["task"], r["arm"])) for r in runs]))
+
+def mean_cost(runs: list[dict]) -> float:
+    """Return the mean of `costs` to the task's level, in rollouts."""
+    return float(np.mean(costs(runs, TASKS[runs[0]["task"]].level)))
+
+
+def all_arrive(runs: list[dict], level: float) -> bool:
+    """Return whether every run reaches a level."""
+    return all(np.isfinite(cost_to(r, level)) for r in runs)
+
+
+def saved(full: list[dict], runs: list[dict], level: float, column: int = ROLLOUTS) -> str:
+    """Return the mean cost of full batch over an arm's; a bound where some runs never arrive."""
+    arrive = all_arrive(full, level), all_arrive(runs, level)
+    if not any(arrive):
+        return "neither arrives"
+    times = np.mean(costs(full, level, column)) / np.mean(costs(runs, level, column))
+    if not arrive[0]:
+        return f"> {np.floor(10 * times) / 10:.1f}"
+    return f"{times:.1f}" if arrive[1] else f"< {np.ceil(10 * times) / 10:.1f}"
 
 
 def informative_share(runs: list[dict]) -> float:
@@ -252,3 +273,42 @@ def best_rates(records: list[dict]) -> dict[str, float]:
         for arm in ARMS
         if arm in tuning
     }
+
+
+# --------------------------------------------------------------------------- what tables consist of
+
+
+def cost_cell(mine: list[dict], level: float, column: int = ROLLOUTS) -> str:
+    """Return the mean cost to a level with its interval.
+
+    A run that never reaches the level counts with its cost at the end.
+    """
+    arrived = sum(np.isfinite(cost_to(r, level)) for r in mine)
+    if not arrived:
+        return "never"
+    mean, low, high = interval(costs(mine, level, column))
+    cell = f"{mean:,.0f} [{low:,.0f}, {high:,.0f}]"
+    return cell if arrived == len(mine) else f"> {cell} ({arrived} of {len(mine)})"
+
+
+def overview(
+    records: list[dict], cell: Callable[[list[dict]], str], arms: Iterable[str] = ARMS,
+    seeds: Sequence[int] = SEEDS,
+) -> str:  # fmt: skip
+    """Return a table in Markdown: one row per arm, one column per learning rate."""
+    rates = sorted({r["rate"] for r in records if r["seed"] in seeds})
+    lines = ["| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"]
+    lines.append("|" + "---|" * (len(rates) + 1))
+    for arm in arms:
+        cells = [(mine := of_table(records, arm, rate, seeds)) and cell(mine) for rate in rates]
+        if any(cells):
+            lines.append(f"| `{arm}` | " + " | ".join(cell or "not run" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def learning_rate(text: str) -> float:
+    """Return the number above 0 in a text, as an argparse type."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < np.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no learning rate > 0")

@@ -52,9 +52,9 @@ def test_the_cost_is_that_of_the_first_evaluation_at_the_level():
 
 def test_a_run_that_never_arrives_counts_with_its_end():
     there, never = record(), record(costs=NEVER)
-    assert compare.cost_cell([there, there], 0.9) == "128 [128, 128]"
-    assert compare.cost_cell([never], 0.9) == "never"
-    assert compare.cost_cell([there, never], 0.9).startswith("> 3,264 [128, 6,400] (1 of 2)")
+    assert runs.cost_cell([there, there], 0.9) == "128 [128, 128]"
+    assert runs.cost_cell([never], 0.9) == "never"
+    assert runs.cost_cell([there, never], 0.9).startswith("> 3,264 [128, 6,400] (1 of 2)")
     assert runs.mean_cost([there, never]) == (128 + 6400) / 2
     assert runs.budget_of("small", "full_batch") == 2 * runs.budget_of("small", "dopr")
 
@@ -76,10 +76,10 @@ def test_the_best_rate_is_picked_on_the_tuning_seeds_alone():
 def test_a_ratio_to_an_arm_that_does_not_arrive_is_a_bound():
     full = [record("full_batch", costs=((1280, 0.92),))]
     there, never = [record()], [record(), record(costs=NEVER)]
-    assert noise_scale.seen(full, there) == "10.0"
-    assert noise_scale.seen(full, never) == "< 0.4"
-    assert noise_scale.seen(never, there) == "> 25.5"
-    assert noise_scale.seen(never, never) == "neither arrives"
+    assert runs.saved(full, there, 0.9) == "10.0"
+    assert runs.saved(full, never, 0.9) == "< 0.4"
+    assert runs.saved(never, there, 0.9) == "> 25.5"
+    assert runs.saved(never, never, 0.9) == "neither arrives"
 
 
 # ---- the noise scale
