@@ -30,8 +30,9 @@ informative ones.
 
 What B calls noise may be signal.  If a pool asks for two skills, the gradients of problems of one
 have much in common and those of different skills have little, so that B is large although each
-group says clearly what it has to say.  `within` and `across` are the mean inner products of two
-gradients of one operator and of two, in units of their mean squared length.
+group says clearly what it has to say.  `parts` says from where two gradients differ: chance in the
+responses to one problem, the problems of one skill, or the skills (an operator, or one times
+table).  Only the first of these is noise that more responses to the problem would average away.
 
 How to read it: the first three commands print B, its standard error (jackknife), and the ratio at
 best steps for three values of s'.  --beside prints, per arm, its s' at the learning rate 1e-4 until
@@ -47,6 +48,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import compare
@@ -99,18 +101,34 @@ def jackknife(gradients: torch.Tensor) -> float:
     return float(((k - 1) / k * ((B - B.mean()) ** 2).sum()).sqrt())
 
 
-def inner_products(gradients: torch.Tensor, skills: list[str]) -> tuple[float, float | None]:
-    """Return the mean inner product of two gradients of one skill, and of two skills if there are.
+def parts_of_noise(
+    gradients: torch.Tensor, problems: list[str], skills: list[str]
+) -> dict[str, float]:
+    """Return from where two groups' gradients differ, in units of their mean squared length.
 
-    The unit is the mean of their squared lengths.
+    With <.> the mean inner product of two groups of one problem, of two problems of one skill, or
+    of two skills, the parts are 1 - <problem>, <problem> - <skill>, <skill> - <skills>, and what
+    all have in common, <skills>.  They add up to 1.  NaN stands where there are no such pairs.
     """
-    squares = float((gradients**2).sum())
-    each = {skill: [i for i, s in enumerate(skills) if s == skill] for skill in skills}
-    alike = sum(float((gradients[i].sum(dim=0) ** 2).sum()) for i in each.values())
-    pairs, k = sum(len(i) ** 2 for i in each.values()), len(skills)
-    total = float((gradients.sum(dim=0) ** 2).sum())
-    within = (alike - squares) / max(pairs - k, 1) / (squares / k)
-    return within, (total - alike) / (k**2 - pairs) / (squares / k) if len(each) > 1 else None
+    k, squares = len(gradients), float((gradients**2).sum())
+
+    def alike(names: list[str]) -> tuple[float, int]:
+        """Return the sum of the inner products of pairs of the same name, and how many they are."""
+        each = [[i for i, name in enumerate(names) if name == one] for one in set(names)]
+        total = sum(float((gradients[i].sum(dim=0) ** 2).sum()) for i in each)
+        return total - squares, sum(len(i) ** 2 for i in each) - k
+
+    sums = [
+        alike(problems),
+        alike(skills),
+        alike([""] * k),
+    ]  # each holds the pairs of the one before
+    between = [sums[0], *((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(sums))]
+    problem, skill, common = (total / n / (squares / k) if n else math.nan for total, n in between)
+    return {
+        "responses": 1 - problem, "problems": problem - skill, "skills": skill - common,
+        "common": common,
+    }  # fmt: skip
 
 
 def best_step(n: np.ndarray, B: float) -> np.ndarray:
@@ -129,6 +147,12 @@ def ratio(B: float, share: float, picked: float, M: int, progress: Callable = be
     return float(M * picked * made[0] / (binomial(M, share)[1:] @ made))
 
 
+def skill_of(problem: str) -> str:
+    """Return what a built-in problem asks for: its operator and, of a product, the times table."""
+    operator = next((c for c in problem if c in "+-*"), "")
+    return operator + problem.partition("*")[2].rstrip("=")
+
+
 def group_gradient(policy: Policy, attempt: Attempt) -> torch.Tensor:
     """Return the gradient of one group's loss, all weights in one vector, (W,)."""
     A = group_advantages(attempt.rewards)
@@ -142,24 +166,25 @@ def group_gradient(policy: Policy, attempt: Attempt) -> torch.Tensor:
 def measure(policy: Policy, pool: list[Problem], n: int, G: int, M: int) -> dict:
     """Roll out n groups, taking the problems of the pool in turn; return B and some ratios."""
     stream = torch.Generator().manual_seed(stream_seed(0, "rollouts"))
-    gradients, skills = [], []
+    gradients, problems = [], []
     for i in tqdm(range(n), desc="groups", leave=False):
         attempt = policy.attempt(pool[i % len(pool)], G, stream)
         if max(attempt.rewards) > min(attempt.rewards):
             gradients.append(group_gradient(policy, attempt))
-            skills.append(next((c for c in pool[i % len(pool)].text if c in "+-*"), ""))
+            problems.append(pool[i % len(pool)].text)
     if len(gradients) < 2:
         raise UserError(
             f"--groups {n}: {len(gradients)} of them informative: too few to compare; raise it"
         )
     stacked = torch.stack(gradients)  # (k, W)
     B, square, trace = noise_scale(stacked)
-    within, across = inner_products(stacked, skills)
+    parts = parts_of_noise(stacked, problems, list(map(skill_of, problems)))
     error = jackknife(stacked) if len(stacked) > 2 and np.isfinite(B) else None
     share = len(gradients) / n
     return {
         "groups": n, "informative": len(gradients), "B": B, "error": error, "square": square,
-        "trace": trace, "within": within, "across": across,
+        "trace": trace,
+        "parts": {name: None if math.isnan(part) else part for name, part in parts.items()},
         "ratio": {str(s): ratio(B, share, s, M) for s in (0.25, 0.5, 1.0)},
     }  # fmt: skip
 

@@ -130,12 +130,37 @@ def test_a_measurement_without_its_error_is_refused(tmp_path, monkeypatch, capsy
 
 
 def test_two_signals_look_like_noise():
-    """Two orthogonal directions without any noise in them: B = 1, and nothing across."""
+    """Two orthogonal directions without any noise in them: B = 1, and all of it between skills."""
     g = torch.tensor([[1.0, 0.0], [0.0, 1.0]] * 500).double()
-    within, across = noise_scale.inner_products(g, ["+", "-"] * 500)
-    assert within == pytest.approx(1) and across == pytest.approx(0)
+    problems = [f"{i % 10}{'+-'[i % 2]}1=" for i in range(1000)]
+    parts = noise_scale.parts_of_noise(g, problems, list(map(noise_scale.skill_of, problems)))
+    assert parts == pytest.approx({"responses": 0, "problems": 0, "skills": 1, "common": 0})
     assert noise_scale.noise_scale(g)[0] == pytest.approx(1, rel=0.01)
-    assert noise_scale.inner_products(g, ["*"] * 1000)[1] is None
+
+
+def test_the_parts_of_the_noise_are_those_that_were_put_in():
+    """Squared lengths 1 (common), 2 (skill), 3 (problem), 4 (responses), of 10 in all."""
+    rng, W, rows, problems, skills = torch.Generator().manual_seed(0), 4000, [], [], []
+
+    def part(size):
+        return torch.randn(W, generator=rng).double() * (size / W) ** 0.5
+
+    common = part(1)
+    for skill in range(30):
+        of_skill = part(2)
+        for problem in range(4):
+            of_problem = part(3)
+            for _ in range(3):
+                rows.append(common + of_skill + of_problem + part(4))
+                problems.append(f"{skill} {problem}")
+                skills.append(str(skill))
+    found = noise_scale.parts_of_noise(torch.stack(rows), problems, skills)
+    assert sum(found.values()) == pytest.approx(1)
+    expected = {"responses": 0.4, "problems": 0.3, "skills": 0.2, "common": 0.1}
+    assert found == pytest.approx(expected, abs=0.02)
+    one = noise_scale.parts_of_noise(torch.stack(rows), problems, ["*"] * len(rows))
+    assert one["problems"] > 0 and np.isnan(one["skills"]) and np.isnan(one["common"])
+    assert [noise_scale.skill_of(p) for p in ("1+2=", "3-1=", "12*7=")] == ["+", "-", "*7"]
 
 
 def test_the_share_of_informative_picks_until_the_level():
