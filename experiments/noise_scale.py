@@ -199,15 +199,21 @@ def share_to_level(record: dict, G: int) -> float:
     return updates * G / rollouts
 
 
-def beside(task: str, folder: Path, G: int, M: int) -> str:
-    """Return a table in Markdown: what the formula predicts for each arm, and what was seen."""
+def read_noise(task: str, folder: Path) -> dict:
+    """Return what was measured of a task's base model, from a folder of results."""
     try:
         (found,) = json.loads((folder / f"noise-{task}.json").read_text()).values()
-        B, B_error = float(found["B"]), float(found["error"])
+        return {name: float(found[name]) for name in ("B", "error", "informative", "groups")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder}: needs noise-{task}.json of one model, made with --out ({error})"
         ) from error
+
+
+def beside(task: str, folder: Path, G: int, M: int) -> str:
+    """Return a table in Markdown: what the formula predicts for each arm, and what was seen."""
+    noise = read_noise(task, folder)
+    B, B_error = noise["B"], noise["error"]
     file = folder / f"compare-{task}.jsonl"
     records = [r for r in read(file, compare.run_of).values() if r["task"] == task]
     best = best_rates(records)
