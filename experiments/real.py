@@ -1,7 +1,7 @@
 """Does one well-chosen problem per step save rollouts on a real checkpoint?
 
-    python experiments/real.py --model FOLDER       9 hours on two cores, see below
-    python experiments/real.py --quick              the 10% pool, two rates, three seeds: 1.3 hours
+    python experiments/real.py --model FOLDER       7 hours on two cores, by estimate
+    python experiments/real.py --quick              the 10% pool, two rates, three seeds: an hour
     python experiments/real.py --quick --device cuda --processes 6       12 minutes by estimate, not
                                                                          yet measured
     python experiments/real.py --tables             print the tables of the runs that are there
@@ -12,8 +12,8 @@ It trains SmolLM2-135M-Instruct with `configs/smollm2-135m.json`, from FOLDER or
 on pools of 128 problems of which only 5, 10 or 25% can teach: plain sums, which the model solves
 now and then.  All others are products of three-digit numbers, out of its reach.  It measures how
 many rollouts each arm needs until half of the held-out sums are right, greedily.  The level is 50%
-because all arms that learn at all reach it: much above it, the model is at its limit, and what is
-compared would be luck.
+because in a first trial the runs that learned best ended at 50 to 62%: nearer to the limit of what
+such a pool teaches, luck would decide when a run arrives, and whether.
 
 Selectors and random problems choose among 64 candidates.  Full batch is there with M = 64, which
 is usual, and with M = 16.  Groups have 8 responses, and learning rates are constant.  Four rates
@@ -25,11 +25,12 @@ selector, and for a baseline ten times the mean of what the best selector needed
 share (at the equal rate, on seeds of the same kind), 12,800 at most.  So the selectors come first.
 A command that is stopped loses only the runs that were under way, and goes on with what is missing.
 
-Before it begins, the command says how long its runs will take on a CPU.  This supposes that a
-selector's run ends after 640 rollouts and a baseline's after five times as many, with the step
-times below, measured on one core.  A run takes 2.5 GB of memory (`train.py` prints the parts) and
-3 GB in the folder for temporary files.  To save time, leave out rates with --rates; --tune or
---shares with nothing behind it leaves out the tuning or the other runs.
+Before it begins, the command says how long its runs will take on a CPU: with the step times below,
+measured on one core, where a selector's run at the equal rate ends after 640 rollouts on the 10%
+pool (the first trial did), a baseline's after five times as many, and all after half of it at
+higher rates.  A run takes 2.5 GB of memory (`train.py` prints the parts) and 3 GB in the folder for
+temporary files.  To save time, leave out rates with --rates; --tune or --shares with nothing behind
+it leaves out the tuning or the other runs.
 
 How to read it: costs are means over the seeds 0 to 4 with 95% bootstrap intervals.  A run that
 never reaches the level counts with its end, and then the cost is marked ">".  A ratio is the cost
@@ -91,7 +92,7 @@ TUNING = (100, 101)  # only these seeds pick an arm's best rate
 TUNED = 10  # the share whose pools they are run on, unless others are asked for
 BUDGET, MOST = 2560, 12800  # rollouts of a selector's run; of a baseline's at most
 TIMES = 10  # a baseline's run may take so many times what the best selector needed
-TYPICAL = 640  # rollouts of a selector's run, as single trials went
+TYPICAL = {5: 1280, 10: 640, 25: 384}  # rollouts of a selector at the equal rate, by guess
 UNKNOWN = 0.0  # a learning rate that is still to be picked
 SECONDS = 4  # a column of a record's curve, behind those of `runs.py`
 
@@ -162,10 +163,14 @@ def out_of_reach(n: int, rng: np.random.Generator) -> list[Problem]:
 
 
 def run(
-    share: int, arm: str, rate: float, seed: int, *, model: str, device: str, limits: dict[int, int]
-) -> dict:
-    """Train once, at most until the share's limit of rollouts, and return the record of the run."""
-    with tempfile.TemporaryDirectory() as folder:
+    share: int, arm: str, rate: float, seed: int, *, model: str, device: str,
+    limits: dict[int, int], scratch: str | None = None,
+) -> dict:  # fmt: skip
+    """Train once, at most until the share's limit of rollouts, and return the record of the run.
+
+    `scratch` is the folder for its temporary files.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         files = {name: Path(folder) / f"{name}.jsonl" for name in ("pool", "heldout")}
         write_jsonl(files["pool"], pool(share, seed))
         write_jsonl(files["heldout"], heldout(seed))
@@ -175,7 +180,7 @@ def run(
             "steps": limits[share], "max_rollouts": limits[share], "update.lr": rate,
             "update.decay": "false", "eval_every": ARMS[arm].every, "stop_accuracy": LEVEL,
             **ARMS[arm].keys,
-        })  # fmt: skip
+        }, within=Path(folder))  # fmt: skip
     curve, seconds = [[0, 0, 0, summary["accuracy_before"], 0]], 0.0
     paid = {name: [0, 0] for name in KINDS}  # right responses, and all
     for step in steps:
@@ -264,7 +269,7 @@ def table_jobs(args: argparse.Namespace, records: list[dict]) -> list[tuple]:
     return list(dict.fromkeys(found))
 
 
-def make_all(args: argparse.Namespace, model: str) -> None:
+def make_all(args: argparse.Namespace, model: str, scratch: str) -> None:
     """Make the runs that are missing: of each part those of the selectors first."""
     recorded = partial(run_of, device=kind(args.device))
     done = read(args.out, recorded, leave_unfinished=True)
@@ -280,7 +285,7 @@ def make_all(args: argparse.Namespace, model: str) -> None:
             share: BUDGET if arms is SELECTORS else budget(records, share, seeds)
             for share in SHARES
         }
-        make = partial(run, model=model, device=args.device, limits=limits)
+        make = partial(run, model=model, device=args.device, limits=limits, scratch=scratch)
         for record in make_runs(make, wanted, args.out, args.processes, recorded):
             share, arm, rate, seed = run_of(record)
             rollouts, accuracy = (record["curve"][-1][column] for column in (ROLLOUTS, ACCURACY))
@@ -293,14 +298,16 @@ def say_time(args: argparse.Namespace, missing: list[tuple]) -> None:
     """Print how many runs there are to make and, for a CPU, about how long they will take."""
     text = f"{len(missing)} runs to make"
     if kind(args.device) == "cpu":
-        hours = sum(seconds_of(arm, share) for share, arm, *_ in missing) / args.processes / 3600
+        hours = sum(seconds_of(*job) for job in missing) / args.processes / 3600
         text += f"; about {hours:.1f} hours, with {args.processes} at once and a core for each"
     print(text, flush=True)
 
 
-def seconds_of(arm: str, share: int) -> float:
-    """Return about how long a run takes on one core, if it ends where trials made one expect it."""
-    rollouts = TYPICAL if arm in SELECTORS else TIMES * TYPICAL / 2
+def seconds_of(share: int, arm: str, rate: float, seed: int) -> float:
+    """Return about how long a run takes on one core, if it ends where one would expect it."""
+    rollouts = TYPICAL[share] * (1 if arm in SELECTORS else TIMES / 2)
+    if rate == UNKNOWN or rate > EQUAL_RATE:
+        rollouts /= 2
     teaches = 0.5 if arm in SELECTORS else share / 100
     evaluations = rollouts / ARMS[arm].every
     return START + rollouts / 8 * (ARMS[arm].group + teaches * UPDATE) + evaluations * EVALUATION
@@ -423,7 +430,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.tables:
         cfg = read_config(CONFIG, [f"device={args.device}"])
         pick_device(cfg.device)
-        make_all(args, str(find_folder(args.model or cfg.model).resolve()))
+        model = str(find_folder(args.model or cfg.model).resolve())
+        # a run that is stopped leaves its checkpoint, which goes with this folder
+        with tempfile.TemporaryDirectory() as scratch:
+            make_all(args, model, scratch)
     records = list(read(args.out, run_of).values())
     if not records:
         raise UserError(f"{args.out}: no finished runs; leave out --tables to make them")

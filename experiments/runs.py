@@ -86,13 +86,18 @@ def budget_of(task: str, arm: str) -> int:
 # ------------------------------------------------------------------------------- making the runs
 
 
-def train_once(config: str, settings: dict) -> tuple[list[dict], dict]:
-    """Run `train.py` with a configuration and these keys set; return its steps and its summary."""
+def train_once(
+    config: str, settings: dict, within: Path | None = None
+) -> tuple[list[dict], dict]:  # fmt: skip
+    """Run `train.py` with a configuration and these keys set; return its steps and its summary.
+
+    Its folder is a temporary one, in the folder `within` where one is given.
+    """
     always = {"checkpoint_every": 10**6, "threads": 1, "responses": "false"}
     pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
     keys = [word for pair in pairs for word in ("--set", pair)]
     said = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=within) as folder:
         out = Path(folder) / "run"
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             status = train.main(["--config", config, "--out", str(out), *keys])

@@ -97,17 +97,18 @@ def test_a_run_leaves_a_whole_record(on_base, arm, groups, points):
     assert got["informative"] <= groups and parts["evaluate"] > 0
 
 
-def test_what_every_arm_sets(on_base, monkeypatch):
+def test_what_every_arm_sets(on_base, monkeypatch, tmp_path):
     """The differences between arms are those that the tables speak of, and no other."""
     asked = {}
 
-    def train_once(config, settings):
+    def train_once(config, settings, within):
+        assert within.parent == tmp_path and settings["data.pool"].parent == within
         raise runs.UserError(json.dumps(settings, default=str))
 
     monkeypatch.setattr(real, "train_once", train_once)
     for arm in real.ARMS:
         with pytest.raises(runs.UserError) as error:
-            real.run(5, arm, 1e-4, 2, limits={5: 2560}, **on_base)
+            real.run(5, arm, 1e-4, 2, limits={5: 2560}, scratch=tmp_path, **on_base)
         settings = json.loads(str(error.value))
         assert settings["update.decay"] == "false" and settings["selector.entropy"] == "none"
         assert settings["max_rollouts"] == 2560 and settings["stop_accuracy"] == 0.5
