@@ -83,10 +83,8 @@ def train(
         stats = {"loss": 0.0}
         if informative:
             if cfg.update.decay:
-                # The learning rate falls with every update that was made, and not with the steps: a
-                # run that finds late what can teach has then not lost its rate.
-                falls = 1 + costs.updates / cfg.update.half_after
-                set_rate(run.optimizer, cfg.update.lr / falls)
+                # with the updates made, not the steps: what teaches may be found late
+                set_rate(run.optimizer, cfg.update.lr / (1 + costs.updates / cfg.update.half_after))
             with costs.clock("update"):
                 groups, A = zip(*informative, strict=True)
                 stats = update_policy(model, run.optimizer, groups, A, cfg, reference)
