@@ -19,6 +19,7 @@ in vain; on a GPU it would record four or five graphs per rollout in place of on
 """
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -176,8 +177,12 @@ def compiled_step() -> Callable:
 def compiled_block(model: Transformer) -> Callable | None:
     """Return `Block.forward`, compiled for the update of all blocks; None where that fails.
 
-    Its lengths may vary.  A first pass there and back shows whether both can be compiled.
+    Its lengths vary from update to update, which the attention within a graph does not take well:
+    that is called as it is.  A first pass there and back shows whether the rest can be compiled.
     """
+    torch._dynamo.disallow_in_graph(F.scaled_dot_product_attention)
+    warnings.filterwarnings("ignore", "Dynamo does not know how to trace", UserWarning)
+    torch._dynamo.config.recompile_limit = SHAPES
     forward = torch.compile(Block.forward, **COMPILER)
     x = torch.zeros(2, 16, model.config.hidden_size, device=model.device, requires_grad=True)
     cos, sin = model.rotary(16)[:, :16]  # (16, D) each

@@ -236,6 +236,9 @@ def test_the_tool_for_gpus_runs_at_toy_sizes(tmp_path, monkeypatch, capsys):
     assert all(row[f"{way}, ms a token"] > 0 for row in ours for way in ("growing", "compiled"))
     assert len(found["decoding"]) == len(ours) + 2  # of transformers
     assert all(row["compiled, s"] > 0 for row in found["update"] + found["steps"])
+    for row in found["update"]:
+        eager = row["eager, gradient norm"]
+        assert row["compiled, gradient norm"] == pytest.approx(eager, rel=0.05)
     assert [row["G"] for row in found["group_size"]] == [8, 16, 32, 64, 128]
     assert [row.get("graph", row.get("seed")) for row in found["job"]] == ["off", "on", 0, 1]
     rows = sum(len(found[part]) for part in gpu.PARTS)

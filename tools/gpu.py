@@ -293,6 +293,9 @@ def update(args: argparse.Namespace, machine: dict) -> Iterator[dict]:
             row[f"{way}, first call, s"] = time.perf_counter() - start
             seconds = usual(learn, args)
             row[f"{way}, s"] = seconds
+            still = torch.optim.SGD(model.parameters(), lr=0.0)
+            stats = update_policy(model, still, [group], [ours.advantages], cfg)
+            row[f"{way}, gradient norm"] = stats["grad_norm"]
             row[f"{way}, share of the matrix rate"] = work / seconds / machine["flops"]
             peak = torch.cuda.max_memory_allocated() if args.device != "cpu" else None
             row[f"{way}, peak, GB"] = peak and peak / 1e9
