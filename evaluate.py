@@ -166,6 +166,7 @@ def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:
     limit = args.max_new_tokens or (40 if args.data in TASKS else 1024)
     chosen = build(Config, {
         "model": args.model, "device": args.device, "threads": args.threads, "seed": args.seed,
+        "compile": "off",
         "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
         "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
     })  # fmt: skip

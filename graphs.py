@@ -1,43 +1,81 @@
-"""CUDA graphs: many operations that are started as one.
+"""CUDA graphs and compiled layers: many operations that are started as one.
 
 What it teaches: why a GPU idles while it generates.  A step of decoding is some hundreds of small
 operations, and starting one takes longer than computing it: 13 ms per step of a 135M model on one
-NVIDIA H200, of which the arithmetic needs 0.1.  A graph records the operations of a step once, with
-the addresses of their tensors, and then starts all of them at once.  The price: every step has to
-be the same operations on tensors of the same shapes at the same place, so nothing may depend on
-the CPU's knowing how far a rollout is.  `decode.Decoder` says what that changes.
+NVIDIA H200, of which the arithmetic needs 0.1.  Two things help, and both need every step to be
+the same operations on tensors of the same shapes, so that nothing may depend on the CPU's knowing
+how far a rollout is.  A *graph* records the operations of a step once, with the addresses of their
+tensors, and then starts all of them at once.  A *compiled* layer has fewer of them: torch.compile
+makes one operation of those between two matrix products.
 
 Where it stands (skip this file on a first reading): beside `rollout._one_by_one`, whose loop this
-is in another form, with `--set rollout.graph=true`.  Whatever is not CUDA carries out the same
-steps one operation at a time.
+is in another form.  On CUDA it is used by default (`rollout.graph`), and for long runs layers are
+compiled (`compile`), those of the update too.  Whatever cannot be recorded or compiled is carried
+out as it is, one operation at a time.
 
-Try changing first: `WIDEN`, with `--set rollout.graph=true`.  At 4 in place of 128 the default job
-ends with the same bits.  It samples for 4.2 s and not for 4.9 on a CPU, where fewer columns are
-read in vain; on a GPU it would record ten graphs per rollout in place of one.
+Try changing first: `WIDEN`, with `--set rollout.graph=on`.  At 4 in place of 128 the default job
+ends with the same bits.  On a CPU it samples for 5.2 s and not for 5.6, as fewer columns are read
+in vain; on a GPU it would record four or five graphs per rollout in place of one.
 """
 
 import sys
+import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from decode import Decoder
+from decode import Decoder, Layer
+from model import Block, KVCache, Transformer
 
-WIDEN = 128  # a graph serves for so many tokens: each reads at most so many columns in vain
+WIDEN = 128  # own tokens that the first graph reads; the next reads twice as many, and so on
 LOOK = 16  # steps between two looks at which rows have stopped
+FEWEST = 8  # a GPU takes as long for one row as for so many
+PROMPT = 64  # prompts are filled up to a multiple of so many tokens, so that few shapes occur
+SHAPES = 256  # of which so many are compiled
+# Products are left to the libraries.  (Asked for a choice, torch 2.9.0 cannot compile `out_dtype`.)
+COMPILER = {"backend": "inductor", "options": {"max_autotune_gemm_backends": "ATEN"}}
 Step = Callable[[], None]
 
 
+class Static(Decoder):
+    """A decoder whose steps are all alike: its shapes stay, and its t is a tensor.
+
+    It reads `width` own tokens of each row, of which those that are not yet said are hidden.
+    """
+
+    def __init__(self, model: Transformer, cache: KVCache, rows: int, max_new_tokens: int) -> None:
+        super().__init__(model, cache, rows, max_new_tokens)
+        self.t = torch.zeros(1, dtype=torch.long, device=model.device)
+        P, more = cache.length, -cache.length % PROMPT
+        self.before, self.width = more + P, max_new_tokens
+        if self.pads is None:
+            self.pads = torch.zeros(1, 1, P + max_new_tokens, device=model.device)
+        # hidden columns in front of the prompts, whose number is then one of few
+        self.pads = F.pad(self.pads, (more, 0), value=-torch.inf)  # (Kn or 1, 1, before + T_new)
+        # (before + T_new,): own tokens count from 0
+        self.columns = torch.arange(-self.before, max_new_tokens, device=model.device)
+        for layer in self.layers:
+            layer.prompt_k = F.pad(layer.prompt_k, (more, 0))  # (KB, D, before)
+            layer.prompt_v = F.pad(layer.prompt_v, (0, 0, more, 0))  # (KB, before, D)
+
+    def seen(self) -> tuple[int, Tensor]:
+        """Return how many own tokens a row reads, S, and -inf on hidden columns, as `Decoder`."""
+        some = slice(self.before + self.width)
+        said = self.columns[some] <= self.t  # (before + S,)
+        return self.width, torch.where(said, self.pads[..., some], -torch.inf)
+
+
 def all_alike(
-    step: Decoder, pick: Callable, logits: Tensor, is_stop: Tensor, tokens: Tensor,
+    step: Static, pick: Callable, logits: Tensor, is_stop: Tensor, tokens: Tensor,
     logprobs: Tensor,
 ) -> int:  # fmt: skip
     """Fill tokens and logprobs (n, T_new) in steps that are all alike; return how many steps.
 
-    `pick` is the sampler, and logits (n, V) are those after the prompts.  A step reads as many own
-    tokens as will be said until the next graph.  Stops are looked for now and then: what a row says
-    after its stop is cut off later.
+    `pick` is the sampler, and logits (n, V) are those after the prompts.  Stops are looked for now
+    and then: what a row says after its stop is cut off later.
     """
     n, limit = tokens.shape
     rows = torch.arange(n, device=tokens.device)  # (live,)
@@ -50,23 +88,35 @@ def all_alike(
         going.logical_and_(~is_stop[token])
         logits.copy_(step(token))
 
-    t = 0
+    t, width, fewer = 0, WIDEN, n
     while t < limit:
-        step.width = min(limit, WIDEN * (t // WIDEN + 1))
+        while width <= t:
+            width *= 2
+        step.width = min(limit, width)
         again, t = begin(once, tokens.device), t + 1
         n_going = int(going.sum())
-        while t < step.width and 2 * n_going > len(rows):
+        while t < step.width and fewer_rows(len(rows), n_going) == len(rows):
             for _ in range(min(LOOK, step.width - t)):
                 again()
                 t += 1
             n_going = int(going.sum())
         if n_going == 0:
             break
-        if 2 * n_going <= len(rows):
-            keep = going.nonzero()[:, 0]
+        fewer = fewer_rows(len(rows), n_going)
+        if fewer < len(rows):  # those that go on, and others up to a number that occurs often
+            keep = (~going).int().argsort(stable=True)[:fewer].sort().values  # (fewer,)
             step.keep(keep)
             rows, going, logits = rows[keep], going[keep], logits[keep]
     return t
+
+
+def fewer_rows(rows: int, going: int) -> int:
+    """Return how many rows to go on with: few large steps, as every number is another shape."""
+    if going == 0:
+        return 0
+    while rows >= 4 * FEWEST and rows >= 4 * going:
+        rows //= 4
+    return rows
 
 
 def begin(step: Step, device: torch.device) -> Step:
@@ -89,7 +139,66 @@ def begin(step: Step, device: torch.device) -> Step:
         with torch.cuda.graph(graph):  # records, and computes nothing
             step()
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
-        print(f"warning: a step cannot be a CUDA graph ({reason}); it is slower", file=sys.stderr)
+        warn("a step cannot be a CUDA graph", error)
         return step
     return graph.replay
+
+
+# --------------------------------------------------------------------------- torch.compile
+
+
+def or_eager(
+    function: Callable, compiled: Callable, failure: type[Exception] = Exception
+) -> Callable:
+    """Return a function that calls `compiled`, and from its first failure on `function`."""
+    works = [True]
+
+    def call(*arguments: object) -> object:
+        if works[0]:
+            try:
+                return compiled(*arguments)
+            except torch.OutOfMemoryError:
+                raise
+            except failure as error:
+                works[0] = False
+                warn("a layer cannot be compiled", error)
+        return function(*arguments)
+
+    return call
+
+
+@cache
+def compiled_step() -> Callable:
+    """Return `Layer.__call__`, compiled once for all layers: their weights are its arguments."""
+    torch._dynamo.config.recompile_limit = SHAPES
+    return or_eager(Layer.__call__, torch.compile(Layer.__call__, dynamic=False, **COMPILER))
+
+
+def compiled_block(model: Transformer) -> Callable | None:
+    """Return `Block.forward`, compiled for the update of all blocks; None where that fails.
+
+    Its lengths vary from update to update, which the attention within a graph does not take well:
+    that is called as it is.  A first pass there and back shows whether the rest can be compiled.
+    """
+    torch._dynamo.disallow_in_graph(F.scaled_dot_product_attention)
+    warnings.filterwarnings("ignore", "Dynamo does not know how to trace", UserWarning)
+    torch._dynamo.config.recompile_limit = SHAPES
+    forward = torch.compile(Block.forward, **COMPILER)
+    x = torch.zeros(2, 16, model.config.hidden_size, device=model.device, requires_grad=True)
+    cos, sin = model.rotary(16)[:, :16]  # (16, D) each
+    try:
+        with model.autocast():
+            y, _ = forward(model.model["layers"][0], x, cos, sin, None, None)  # (2, 16, C)
+        torch.autograd.grad(y.sum(), x)
+    except Exception as error:
+        warn("a layer cannot be compiled", error)
+        return None
+    # not any exception: `update.recompute` ends a layer by one as soon as it knows enough
+    return or_eager(Block.forward, forward, torch._dynamo.exc.TorchDynamoException)
+
+
+def warn(what: str, error: Exception) -> None:
+    """Print one line that says what goes on without being fast, and why."""
+    first, *others = str(error).strip().split("\n")
+    reason = f"{first} {others[0]}" if first.endswith(":") and others else first
+    print(f"warning: {what} ({type(error).__name__}: {reason}); it is slower", file=sys.stderr)

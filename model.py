@@ -30,6 +30,7 @@ heads, K key/value heads, D head size, M size within the MLP, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,7 @@ class Transformer(nn.Module):
 
     low_precision: torch.dtype | None = None  # the type of matrix products within `autocast`
     recompute = False  # keep no activations of the layers, compute them again for the gradient
+    compiled: Callable | None = None  # `Block.forward` by torch.compile, where there is a gradient
     rotary_table: Tensor | None = None
 
     def __init__(self, hf_config: dict[str, Any], source: str = "config.json") -> None:
@@ -120,13 +122,15 @@ class Transformer(nn.Module):
         cos, sin = self.rotary(before + T)[:, positions]  # (T, D) each, (B, 1, T, D) when padded
 
         x = self.model["embed_tokens"](tokens)  # (B, T, C)
-        recompute = self.recompute and torch.is_grad_enabled()
+        learning = torch.is_grad_enabled()
+        step = self.compiled if self.compiled and learning else Block.__call__
+        if self.recompute and learning:
+            # recomputing keeps only the input of each layer (arXiv 1604.06174)
+            step = partial(recomputed, step, use_reentrant=False)
         pasts = cache.layers if before else [None] * self.config.n_layers
         grown = []
         for block, past in zip(self.model["layers"], pasts, strict=True):
-            # recomputing keeps only the input of each layer (arXiv 1604.06174)
-            step = partial(recomputed, block, use_reentrant=False) if recompute else block
-            x, keys_and_values = step(x, cos, sin, mask, past)  # (B, T, C)
+            x, keys_and_values = step(block, x, cos, sin, mask, past)  # (B, T, C)
             if cache is not None and cache.grows:
                 grown.append(keys_and_values)
         if grown:

@@ -28,11 +28,12 @@ import torch
 from torch import Tensor
 
 from data import Problem, load_tokenizer, make_prompts, with_problem
+from graphs import compiled_block
 from model import Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
 from plumbing.config import Config
-from plumbing.device import pick_device
+from plumbing.device import graph_and_compiled, pick_device
 from plumbing.record import Attempt
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
@@ -68,10 +69,12 @@ class Policy:
             check_stop_ids(stops, self.model.config.vocab_size)
         except ValueError as error:
             raise UserError(f"rollout.stop_ids: {error}") from error
-        r = cfg.rollout
         self.limits = {
-            "max_new_tokens": r.max_new_tokens, "stop_ids": stops, "graph": r.graph,
+            "max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops,
+            **graph_and_compiled(cfg, self.device),
         }  # fmt: skip
+        if self.limits["compiled"] and not cfg.shard:
+            self.model.compiled = compiled_block(self.model)
 
     def load(self) -> Transformer:
         """Return the starting checkpoint on the configured device, in the configured precision."""
@@ -79,8 +82,7 @@ class Policy:
         sharded = cfg.shard and parallel.world() > 1
         model = load(self.folder, "cpu" if sharded else self.device)
         model.recompute = cfg.update.recompute
-        if cfg.precision == "bfloat16":
-            model.low_precision = torch.bfloat16
+        model.low_precision = torch.bfloat16 if cfg.precision == "bfloat16" else None
         if sharded:
             parallel.shard(model, self.device)
         return model
@@ -96,8 +98,7 @@ class Policy:
                 temperature=r.temperature, top_k=r.top_k, top_p=r.top_p, at_once=r.at_once,
                 **self.limits,
             )  # fmt: skip
-        # under torchrun each process has sampled its share of the rows
-        groups = [parallel.whole_group(part) for part in parts]
+        groups = [parallel.whole_group(part) for part in parts]  # each process sampled its share
         return [self.judged(*pair) for pair in zip(problems, groups, strict=True)]
 
     def attempt(self, problem: Problem, n: int, stream: torch.Generator) -> Attempt:

@@ -1,9 +1,8 @@
 """Rollouts: sample G responses to one prompt, reading the prompt once.
 
 What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is read once
-for all G rows; each further token of all rows comes from one fast step (`decode.py`), also where
-several prompts have G rows each; and whenever at least half of the rows have ended with a stop
-token, these rows leave the batch.
+for all G rows; each further token of all rows, also of several groups, comes from one fast step
+(`decode.py`); and whenever at least half of the rows have ended, these rows leave the batch.
 
 Where it stands: the line "y_1..y_G ~ pi_old( . | x)" of the box in `train.py`.  The
 log-probabilities recorded here are those of the *whole* distribution at the sampling temperature,
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from decode import Decoder
-from graphs import all_alike
+from graphs import Static, all_alike, compiled_step
 from model import KVCache, Transformer
 
 
@@ -57,9 +56,7 @@ class Group:
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))
 
 
-def generate(
-    model: Transformer, prompt_ids: Sequence[int], n: int, **how: object
-) -> Group:  # fmt: skip
+def generate(model: Transformer, prompt_ids: Sequence[int], n: int, **how: object) -> Group:
     """Sample n responses to one prompt, which is read once; `how` is as in `generate_groups`."""
     return generate_groups(model, [prompt_ids], n, **how)[0]
 
@@ -69,14 +66,15 @@ def generate_groups(
     model: Transformer, prompts: Sequence[Sequence[int]], n: int, *, max_new_tokens: int,
     temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, stop_ids: Sequence[int],
     generator: torch.Generator, part: slice = slice(None), at_once: int = 128, graph: bool = False,
+    compiled: bool = False,
 ) -> list[Group]:  # fmt: skip
     """Sample n responses to each of several prompts; a group says what it would say alone.
 
     `temperature` 0 takes the likeliest token; `top_k` 0 and `top_p` 1 keep the whole distribution.
     `part` samples only these of the n rows, each as it would be in the whole.  Prompts of like
     length go together, up to `at_once` rows or those of one prompt.  `graph` decodes in steps that
-    are all alike, as a CUDA graph needs them.  Raises ValueError on an empty prompt, n or
-    max_new_tokens below 1, or a stop id outside the vocabulary.
+    are all alike, as a CUDA graph needs them, with layers `compiled` or not.  Raises ValueError on
+    an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
     """
     # the numbers are drawn in the order of the prompts, whatever goes together below
     u = [uniforms(n, max_new_tokens, generator)[:, part] for _ in prompts]  # (T_new, m) each
@@ -87,9 +85,9 @@ def generate_groups(
     for first in range(0, len(prompts), B):
         some = by_length[first : first + B]
         pick = Sampler(torch.cat([u[i] for i in some], dim=1), temperature, top_k, top_p)
-        said = _decode(model, [prompts[i] for i in some], pick, stop_ids, graph)
+        said = _decode(model, [prompts[i] for i in some], pick, stop_ids, graph, compiled)
         for i, *rows in zip(some, *(each.split(m) for each in said), strict=True):
-            groups[i] = _cut_at_stop(_prompt_tensor([prompts[i]], model), *rows, stop_ids)
+            groups[i] = _group(_prompt_tensor([prompts[i]], model), *rows, stop_ids)
     return [groups[i] for i in range(len(prompts))]
 
 
@@ -97,43 +95,40 @@ def generate_groups(
 def generate_batch(
     model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int,
     temperature: float = 1.0, stop_ids: Sequence[int], generator: torch.Generator,
-    graph: bool = False,
+    graph: bool = False, compiled: bool = False,
 ) -> Group:  # fmt: skip
-    """Sample one response to each of several prompts, all of them at once (evaluation).
-
-    In the group prompts are padded on the left, with token 0, to the longest, P.
-    """
+    """Sample one response to each of several prompts, all at once and padded on the left."""
     pick = Sampler(uniforms(len(prompts), max_new_tokens, generator), temperature)
-    said = _decode(model, prompts, pick, stop_ids, graph)
-    return _cut_at_stop(_prompt_tensor(prompts, model), *said, stop_ids)
+    said = _decode(model, prompts, pick, stop_ids, graph, compiled)
+    return _group(_prompt_tensor(prompts, model), *said, stop_ids)
 
 
 def _decode(
     model: Transformer, prompts: Sequence[Sequence[int]], pick: "Sampler", stop_ids: Sequence[int],
-    graph: bool,
+    graph: bool, compiled: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Decode until every row has stopped or reached the limit, one token per row and step.
+    """Decode until all rows of the sampler, equally many per prompt, stopped or reached the limit.
 
-    Of the sampler's n rows equally many continue each prompt, one prompt's after the other's.
-    Return the tokens, also what a row says after its stop, and their log-probabilities (n, T_new).
+    Return tokens (n, T_new), also what a row says after its stop, and their log-probabilities.
     """
     check_stop_ids(stop_ids, model.config.vocab_size)
-    prompt = _prompt_tensor(prompts, model)  # (B, P)
-    B, P = prompt.shape
-    start = torch.tensor([P - len(ids) for ids in prompts], device=model.device)  # (B,)
+    prompt, (max_new_tokens, n) = _prompt_tensor(prompts, model), pick.u.shape  # (B, P)
+    start = torch.tensor([prompt.shape[1] - len(ids) for ids in prompts], device=model.device)
     cache = KVCache(start if start.any() else None)
-    max_new_tokens, n = pick.u.shape
     with model.autocast():
         logits = model(prompt, cache, last_only=True)[:, -1]  # (B, V)
-    step = Decoder(model, cache, n, max_new_tokens, static=graph)
+    decoder, loop = (Static, all_alike) if graph else (Decoder, _one_by_one)
+    step = decoder(model, cache, n, max_new_tokens)
+    if graph and compiled:
+        step.layer = compiled_step()
     is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)  # (V,)
     is_stop[list(stop_ids)] = True
     tokens = prompt.new_zeros(n, max_new_tokens)  # (n, T_new)
     logprobs = torch.zeros(n, max_new_tokens, device=prompt.device)  # (n, T_new)
 
     with torch.inference_mode():  # the tensors above are ordinary ones, so a loss may use them
-        loop = all_alike if graph else _one_by_one
-        T = loop(step, pick, logits.repeat_interleave(n // B, 0), is_stop, tokens, logprobs)
+        logits = logits.repeat_interleave(n // len(prompts), dim=0)  # (n, V)
+        T = loop(step, pick, logits, is_stop, tokens, logprobs)
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
     return tokens[:, :T], logprobs[:, :T]
@@ -176,13 +171,8 @@ def _apart(group: Group, prompts: Sequence[Sequence[int]]) -> list[Group]:
     return parts
 
 
-def _cut_at_stop(
-    prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int]
-) -> Group:
-    """Return the rows as a group; what a row said after its first stop token becomes zeros.
-
-    `prompt` (1, P) is that of all rows, or (n, P) has one for each.
-    """
+def _group(prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int]) -> Group:
+    """Return a group of one prompt (1, P) or n; what a row said after its stop becomes zeros."""
     stopped = torch.isin(tokens, tokens.new_tensor(stop_ids))  # (n, steps)
     finished = stopped.any(dim=1)  # (n,)
     ends = stopped.int().argmax(dim=1) + 1  # argmax finds the first, (n,)

@@ -139,8 +139,8 @@ class RolloutConfig:
         128, "responses sampled at once where several problems are chosen; fewer take less memory",
         least=1, resumable=True,
     )  # fmt: skip
-    graph: bool = key(
-        False, "on CUDA, start each step of decoding as one operation; not measured yet",
+    graph: Literal["auto", "on", "off"] = key(
+        "auto", "start each step of decoding as one operation, a CUDA graph; auto: on CUDA",
         resumable=True,
     )  # fmt: skip
     stop_ids: tuple[int, ...] = key(
@@ -217,6 +217,10 @@ class Config:
     precision: Literal["float32", "bfloat16"] = key(
         "float32", "arithmetic within the model; the weights themselves stay in float32"
     )
+    compile: Literal["auto", "on", "off"] = key(
+        "auto", "torch.compile for the layers, in updates and in graphs; auto: on CUDA, long runs",
+        resumable=True,
+    )  # fmt: skip
     shard: bool = key(
         False,
         "under torchrun: split weights, gradients and AdamW's state over the processes (FSDP2)",

@@ -4,9 +4,9 @@ What it teaches: why a model that answers questions in 3 GB takes 30 GB to train
 float32 training has four copies (the weights, their gradients, the two moments of AdamW), which are
 16n bytes.  To these come, one after the other and never together:
 
-    sampling     the keys and values of the prompt, stored once, and of G responses, in float32, of
-                 a full batch for `rollout.at_once` rows at a time; the weights once more, laid out
-                 for decoding (`decode.py`)
+    sampling     the keys and values of the prompt, stored once, and of G responses, in float32
+                 (on CUDA in `precision`), of a full batch for `rollout.at_once` rows at a time; the
+                 weights once more, laid out for decoding (`decode.py`)
     the update   what each layer keeps of the prompt and of every response token:
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
@@ -82,7 +82,8 @@ def _sampling(
     if cfg.selector.name == "full_batch":
         together = min(cfg.selector.candidates, max(1, cfg.rollout.at_once // rows))
     rows *= together
-    per_token = 2 * model.n_layers * model.n_kv_heads * model.head_dim * 4  # of the cache
+    width = _width(cfg) if kind(cfg.device) == "cuda" else 4  # of a number in the cache
+    per_token = 2 * model.n_layers * model.n_kv_heads * model.head_dim * width
     distribution = 4 * 3 * model.vocab_size  # of one row: logits, scaled logits and log p
     cdf = 8 * 2 * model.vocab_size  # in float64, to draw from; an evaluation draws nothing
     cached = together * longest_prompt + rows * new  # tokens

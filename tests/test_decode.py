@@ -5,7 +5,9 @@ import torch
 from conftest import random_model
 
 import decode
+import graphs
 from decode import Decoder
+from graphs import Static
 from model import KVCache
 
 FAMILIES = {
@@ -28,7 +30,7 @@ def stepped(model, prompt, rest, start=None, width=0):
     """
     cache = KVCache(start)
     model(prompt, cache)
-    step = Decoder(model, cache, len(rest), STEPS, static=bool(width))
+    step = (Static if width else Decoder)(model, cache, len(rest), STEPS)
     if width:
         wide = []
         for t, token in enumerate(rest.T):
@@ -96,6 +98,47 @@ def test_scores_are_not_rounded_in_low_precision(tiny):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", [Decoder, Static])
+def test_a_cache_in_low_precision_costs_no_more_than_that_of_the_forward_pass(kind, monkeypatch):
+    """As on CUDA, whose products of bfloat16 are float32; here these are made by hand."""
+    monkeypatch.setattr(decode, "LOW_CACHE", {"cpu"})
+    monkeypatch.setattr(decode, "scores", lambda q, k: torch.bmm(q.float(), k.float()))
+    model, rows = random_model(), tokens(3)
+    rows[:, :LENGTH] = rows[0, :LENGTH]
+    exact = model(rows)[:, LENGTH:]
+    model.low_precision = torch.bfloat16
+    with model.autocast():
+        forward = model(rows)[:, LENGTH:].float()
+        cache = KVCache()
+        model(rows[:1, :LENGTH], cache)
+    step = kind(model, cache, 3, STEPS)
+    ours = torch.stack([step(token) for token in rows[:, LENGTH:].T], dim=1).float()
+    assert {step.layers[0].own_k.dtype, step.layers[0].prompt_v.dtype} == {torch.bfloat16}
+    assert 0 < (ours - exact).abs().mean() < 1.3 * (forward - exact).abs().mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kind", [Decoder, Static])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_is_asked_for_types_and_shapes_that_fit(family, kind, padded, monkeypatch):
+    """On the device "meta", which computes nothing and refuses what does not fit."""
+    monkeypatch.setattr(decode, "LOW_CACHE", {"meta"})
+    model = random_model(**FAMILIES[family]).to("meta")
+    model.low_precision, config = torch.bfloat16, model.config
+    cache = KVCache(torch.zeros(2, dtype=torch.long, device="meta") if padded else None)
+    past = torch.empty(2, config.n_kv_heads, LENGTH, config.head_dim, device="meta").bfloat16()
+    cache.layers = [(past, past)] * config.n_layers
+    step = kind(model, cache, 6, STEPS)
+    for rows in (6, 3, 2):
+        some = torch.zeros(rows, dtype=torch.long, device="meta")
+        if rows < 6:
+            step.keep(some)
+        assert step(some).shape == (rows, config.vocab_size)
+        assert step.layers[0].own_k.dtype == torch.bfloat16
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_in_bfloat16_are_decoded_too(family):
     """In training they stay in float32; `model.load(folder, dtype=...)` may read them so."""
@@ -136,17 +179,20 @@ def test_without_rotation_both_are_without_it(tiny, monkeypatch):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("filled", [1, 64])
 @pytest.mark.parametrize("width", [1, 2, 4, STEPS])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_static_step_equals_the_growing_one(family, padded, width):
+def test_a_static_step_equals_the_growing_one(family, padded, width, filled, monkeypatch):
+    """Whatever its prompts are filled up to, and however many own tokens it reads in vain."""
+    monkeypatch.setattr(graphs, "PROMPT", filled)
     model, rows = random_model(**FAMILIES[family]), tokens(3)
     start = torch.tensor([0, 2, 4]) if padded else None
     prompt = rows[:, :LENGTH] if padded else rows[:1, :LENGTH]
     growing = stepped(model, prompt, rows[:, LENGTH:], start)
     static = stepped(model, prompt, rows[:, LENGTH:], start, width)
     torch.testing.assert_close(static, growing, atol=1e-5, rtol=0)
-    if width == 1:  # nothing is hidden: the same sums in the same order
+    if width == filled == 1:  # nothing is hidden: the same sums in the same order
         assert torch.equal(static, growing)
 
 
@@ -156,7 +202,7 @@ def test_what_is_hidden_may_be_anything_finite(tiny):
     rows = tokens(3)
     cache = KVCache()
     tiny(rows[:1, :LENGTH], cache)
-    steps = [Decoder(tiny, cache, 3, STEPS, static=True) for _ in range(2)]
+    steps = [Static(tiny, cache, 3, STEPS) for _ in range(2)]
     for layer in steps[1].layers:
-        layer.own_k[..., 1:], layer.own_v[:, :, 1:] = 1e4, -1e4
+        layer.own_k[..., 1:], layer.own_v[:, 1:] = 1e4, -1e4
     assert torch.equal(*(step(rows[:, LENGTH]) for step in steps))

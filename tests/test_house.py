@@ -77,7 +77,7 @@ ALLOWED = {  # a file or folder, and all that it may import of ours
     "rollout": {"model", "decode", "graphs", "plumbing.weights"},
     "plumbing": {"plumbing", "model", "rollout", "data"},
     "grpo": {"model", "rollout", "plumbing"},
-    "policy": {"model", "rollout", "verifier", "data", "plumbing"},
+    "policy": {"model", "rollout", "graphs", "verifier", "data", "plumbing"},
 }
 
 

@@ -94,6 +94,17 @@ def test_a_full_batch_is_predicted_for_as_many_rows_as_go_together():
     assert sampling(9000) == 64 * (9000 + 5000) + 128 * each
 
 
+def test_on_cuda_the_cache_is_in_the_precision_of_products():
+    model, V, per_token = random_model(**SHAPE).config, 23, 2 * 2 * 2 * 32
+    keys = {"eval_batch": 1, "rollout": {"group_size": 8, "max_new_tokens": 5000}}
+    for device, precision, size in (
+        ("cuda", "bfloat16", 2), ("cuda:1", "float32", 4), ("cpu", "bfloat16", 4),
+    ):  # fmt: skip
+        cfg = build(Config, {"device": device, "precision": precision, **keys})
+        found = memory._sampling(model, 0, cfg, 30, 8)
+        assert found == (30 + 8 * 5000) * per_token * size + 8 * (4 * 3 + 8 * 2) * V
+
+
 def test_one_position_of_all_rows_is_the_least_that_the_loss_computes(monkeypatch):
     """Where it has more than LOGITS_AT_ONCE entries, the prediction must say so."""
     model = random_model(**SHAPE).config

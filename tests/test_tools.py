@@ -20,6 +20,7 @@ import kill_loop
 import parity
 import plot_bench
 
+import graphs
 from grpo import token_logprobs
 from model import load
 from plumbing.config import Config, RolloutConfig
@@ -213,25 +214,74 @@ def test_a_run_that_blocks_the_next_is_found(faults, monkeypatch):
 # ---- tools/gpu.py
 
 
-def test_the_tool_for_gpus_runs_at_toy_sizes(tmp_path, capsys):
+def test_the_tool_for_gpus_runs_at_toy_sizes(tmp_path, monkeypatch, capsys):
     """So that it is known to work before there is a GPU at hand."""
+    monkeypatch.setattr(graphs, "COMPILER", graphs.COMPILER)  # which the tool changes
+    graphs.compiled_step.cache_clear()
     out = tmp_path / "gpu.json"
-    before = dict(bench.SHAPES)
-    assert gpu.main(["--device", "cpu", "--tiny", "--out", str(out)]) == 0
-    assert before == bench.SHAPES
+    words = ["--device", "cpu", "--tiny", "--job-seeds", "2", "--out", str(out)]
+    assert gpu.main(words) == 0
+    graphs.compiled_step.cache_clear()
     found = json.loads(out.read_text())
-    same = [row["tokens the same"] for row in found["agreement"] if "tokens the same" in row]
-    assert len(same) == 18 and all(same)
+    assert set(found) == {"machine", *gpu.PARTS}
+    same = [row for row in found["agreement"] if "how" in row]
+    assert len(same) == 8 and all(row["graph: tokens the same"] for row in same)
+    assert all(row["compiled: share of tokens"] > 0.9 for row in same)
+    assert sum("growing: share of tokens" in row for row in same) == len(gpu.AGREEMENT)
     gaps = [row for row in found["agreement"] if "sampler_gap" in row]
-    assert all(row["clip_fraction"] == 0 for row in gaps)
+    assert len(gaps) == 4 and all(row["clip_fraction"] == 0 for row in gaps)
     assert found["agreement"][-1] == {"resumed run bitwise the same": True}
     assert {row["model"] for row in found["decoding"]} == set(bench.SHAPES)
-    assert all(row[f"{way}, ms"] > 0 for row in found["decoding"] for way in ("eager", "dynamic"))
-    assert [row["graph"] for row in found["job"]] == ["false", "true"]
-    rows = sum(len(found[part]) for part in ("agreement", "decoding", "update", "steps", "job"))
-    assert capsys.readouterr().out.count("\n") == 1 + rows
+    ours = [row for row in found["decoding"] if "share of the floor" in row]
+    assert all(row[f"{way}, ms a token"] > 0 for row in ours for way in ("growing", "compiled"))
+    assert len(found["decoding"]) == len(ours) + 2  # of transformers
+    assert all(row["compiled, s"] > 0 for row in found["update"] + found["steps"])
+    for row in found["update"]:
+        eager = row["eager, gradient norm"]
+        assert row["compiled, gradient norm"] == pytest.approx(eager, rel=0.05)
+    assert [row["G"] for row in found["group_size"]] == [8, 16, 32, 64, 128]
+    assert [row.get("graph", row.get("seed")) for row in found["job"]] == ["off", "on", 0, 1]
+    rows = sum(len(found[part]) for part in gpu.PARTS)
+    assert capsys.readouterr().out.count("\n") == 2 + rows
 
 
-def test_what_does_not_agree_is_an_exit_code(monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "agreement", lambda args: iter([{"tokens the same": False}]))
-    assert gpu.main(["--device", "cpu", "--tiny", "--parts", "agreement"]) == 1
+def rows_of(monkeypatch, part, *rows):
+    """What the tool makes of a part that says this: its exit code."""
+
+    def one_after_the_other(args):
+        for row in rows:
+            if isinstance(row, Exception):
+                raise row
+            yield row
+
+    monkeypatch.setattr(gpu, part, one_after_the_other)
+    return gpu.main(["--device", "cpu", "--tiny", "--parts", part])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"graph: tokens the same": False},
+        {"resumed run bitwise the same": False},
+        {"clip_fraction": 0.01},
+        RuntimeError("an illegal memory access"),
+    ],
+    ids=str,
+)
+def test_what_does_not_agree_or_fails_is_an_exit_code(monkeypatch, capsys, row):
+    assert rows_of(monkeypatch, "agreement", {"clip_fraction": 0.0}) == 0
+    assert rows_of(monkeypatch, "agreement", {"clip_fraction": 0.0}, row) == 1
+    assert rows_of(monkeypatch, "job", row, {"never": "reached"}) == 1
+    assert isinstance(row, dict) or "failed RuntimeError: an illegal" in capsys.readouterr().out
+
+
+def test_no_row_is_begun_when_the_time_is_over(capsys):
+    assert gpu.main(["--device", "cpu", "--tiny", "--minutes", "0"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{part}: no further row" in said for part in gpu.PARTS)
+
+
+def test_all_of_a_random_model_is_on_the_device():
+    """Also the angles of its positions, which are made on the CPU first."""
+    model = gpu.random_model("1.5b", Namespace(device="meta", tiny=True), True)
+    assert model.device.type == "meta" and model.compute_dtype == torch.bfloat16

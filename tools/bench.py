@@ -175,18 +175,20 @@ def in_turns(ways: dict[str, Callable], repeats: int, device: str) -> dict[str, 
 
 def hardware(device: str, dtype: torch.dtype) -> dict:
     """Measure the bytes that are read per second, and the operations of a matrix product."""
-    big = torch.ones(2**26, device=device)  # 256 MB
-    square = torch.ones(2048, 2048, device=device, dtype=dtype)
+    # on a GPU large enough that starting the operation does not count
+    entries, side = (2**26, 2048) if device == "cpu" else (2**30, 8192)
+    big = torch.ones(entries, device=device)  # 256 MB or 4 GB
+    square = torch.ones(side, side, device=device, dtype=dtype)
     reading = min(timed(big.sum, device) for _ in range(10))
     product = min(timed(lambda: square @ square, device) for _ in range(10))
     name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or "CPU"
-    return {"name": name, "bandwidth": 4 * 2**26 / reading, "flops": 2 * 2048**3 / product}
+    return {"name": name, "bandwidth": 4 * entries / reading, "flops": 2 * side**3 / product}
 
 
 def floor(model: Transformer, rows: int, length: int, machine: dict) -> float:
     """Return the seconds that a decoding step takes at least, with `length` tokens in the cache."""
     c, n = model.config, sum(p.numel() for p in model.parameters())
-    size = torch.finfo(model.dtype).bits // 8
+    size = torch.finfo(model.compute_dtype).bits // 8
     cache = 2 * c.n_layers * rows * length * c.n_kv_heads * c.head_dim
     return max(size * (n + cache) / machine["bandwidth"], 2 * n * rows / machine["flops"])
 
