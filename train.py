@@ -83,8 +83,8 @@ def train(
         stats = {"loss": 0.0}
         if informative:
             if cfg.update.decay:
-                # with the updates made, not the steps: what teaches may be found late
-                set_rate(run.optimizer, cfg.update.lr / (1 + costs.updates / cfg.update.half_after))
+                # the learning rate falls linearly, to 0 after the last step
+                set_rate(run.optimizer, cfg.update.lr * (1 - run.step / run.record.n_steps))
             with costs.clock("update"):
                 groups, A = zip(*informative, strict=True)
                 stats = update_policy(model, run.optimizer, groups, A, cfg, reference)

@@ -93,8 +93,8 @@ def train_once(
 
     Its folder is a temporary one, in the folder `within` where one is given.
     """
-    always = {"checkpoint_every": 10**6, "threads": 1, "responses": "false"}
-    pairs = [f"{name}={value}" for name, value in {**settings, **always}.items()]
+    usual = {"checkpoint_every": 10**6, "threads": 1, "responses": "false"}
+    pairs = [f"{name}={value}" for name, value in {**usual, **settings}.items()]
     keys = [word for pair in pairs for word in ("--set", pair)]
     said = io.StringIO()
     with tempfile.TemporaryDirectory(dir=within) as folder:

@@ -154,8 +154,7 @@ class RolloutConfig:
 @dataclass(frozen=True)
 class UpdateConfig:
     lr: float = key(1e-4, "AdamW's learning rate", above=0)
-    decay: bool = key(True, "let the rate fall after u updates to lr / (1 + u / half_after)")
-    half_after: float = key(30, "updates after which a rate that falls has halved", above=0)
+    decay: bool = key(True, "let the rate fall linearly, to 0 after the last step")
     beta1: float = key(0.9, "AdamW's decay of the mean", least=0, most=0.9999)
     beta2: float = key(0.95, "AdamW's decay of the square", least=0, most=0.999999)
     weight_decay: float = key(0.0, "AdamW's weight decay", least=0)

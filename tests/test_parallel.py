@@ -20,6 +20,7 @@ from rollout import generate
 SETS = [
     "steps=10", "eval_every=1000", "checkpoint_every=5", "data.heldout_size=7", "data.pool_size=0",
     "rollout.group_size=8", "update.lr=0.0003", "update.micro_batch=2", "update.kl_coef=0.01",
+    "update.decay=false",  # which knows how long the run will be
 ]  # fmt: skip
 
 

@@ -134,6 +134,7 @@ def test_the_baselines_resume_too(tmp_path):
     for sets in (["selector.name=thompson"], ["selector.name=full_batch", "selector.candidates=3"],
                  ["update.kl_coef=0.01"], ["selector.name=fixed_one"]):  # fmt: skip
         whole, parts = tmp_path / f"whole {sets}", tmp_path / f"parts {sets}"
+        sets = [*sets, "update.decay=false"]  # it knows how long the run will be
         assert start(whole, *sets, "steps=5") == 0
         assert start(parts, *sets, "steps=2") == 0
         assert start(parts, *sets, "steps=5", resume=["--resume"]) == 0

@@ -173,26 +173,18 @@ def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
         pool("data.max_prompt_tokens=4")
 
 
-@pytest.mark.parametrize(("decay", "rates"), [("true", [1, 2 / 3, 1 / 2]), ("false", [1] * 3)])
-def test_the_rate_falls_with_the_updates_and_not_with_the_steps(
-    tmp_path, monkeypatch, decay, rates
-):
-    """lr / (1 + u / 2) after u updates, however many dull groups there were and may come."""
-    genuine, seen, steps = train.update_policy, [], []
+@pytest.mark.parametrize(("decay", "rates"), [("true", [1, 0.75, 0.5, 0.25]), ("false", [1] * 4)])
+def test_the_rate_falls_to_nothing_after_the_last_step(tmp_path, monkeypatch, decay, rates):
+    genuine, seen = train.update_policy, {}
 
     def watched(model, optimizer, *args):
-        seen.extend(weights["lr"] for weights in optimizer.param_groups)
+        seen[len(seen)] = {weights["lr"] for weights in optimizer.param_groups}
         return genuine(model, optimizer, *args)
 
-    def every_other_group_teaches(rewards, kind):
-        steps.append(rewards)
-        return torch.tensor([1.0, -1.0] * 4) * (len(steps) % 2)
-
     monkeypatch.setattr(train, "update_policy", watched)
-    monkeypatch.setattr(train, "group_advantages", every_other_group_teaches)
-    keys = [f"update.decay={decay}", "update.half_after=2", "update.lr=1e-4"]
-    assert start(tmp_path / "run", *QUICK, "steps=6", *keys) == 0
-    assert seen == pytest.approx([1e-4 * r for r in rates])
+    monkeypatch.setattr(train, "group_advantages", lambda r, kind: torch.tensor([1.0, -1.0] * 4))
+    assert start(tmp_path / "run", *QUICK, "steps=4", f"update.decay={decay}") == 0
+    assert [lr for step in seen.values() for lr in step] == pytest.approx([1e-4 * r for r in rates])
 
 
 def test_updates_happen_only_on_informative_groups(tmp_path):
