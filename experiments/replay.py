@@ -1,6 +1,6 @@
 """Selectors replayed on the history of a real training run: how many of their picks teach?
 
-    python experiments/replay.py acc_history_dev.json [--seeds 5] [--out FILE]       12 seconds
+    python experiments/replay.py acc_history_dev.json [--seeds 5] [--out FILE]       20 seconds
 
 It takes a JSON file that maps each problem to its accuracies over 8 rollouts, one per visit, in
 order, while Qwen2.5-Math-1.5B was trained (1-shot RLVR, arXiv 2504.20571).  At step t of T a
@@ -39,9 +39,16 @@ class OneTry(selectors.Informative):
     TRIES = 1
 
 
-PLAIN = ("random_one", "ucb_only", "volatility_only", "thompson", "dopr", "informative")
+PLAIN = (
+    "random_one", "ucb_only", "volatility_only", "thompson", "mopps", "greso", "xrpo", "dopr",
+    "informative",
+)  # fmt: skip
 ARMS = {
     **{name: (selectors.SELECTORS[name], {}) for name in PLAIN},
+    "mopps, ema = 0.9": (selectors.Mopps, {"ema": 0.9}),
+    "xrpo, ema = 0.9": (selectors.Xrpo, {"ema": 0.9}),
+    "dopr, ema = 0.9": (selectors.OneShotSelector, {"ema": 0.9}),
+    "informative, ema = 0.9": (selectors.Informative, {"ema": 0.9}),
     "informative, 1 try": (OneTry, {}),
     "informative, no tries": (LearnedOrNot, {}),
     "informative, c = 0": (selectors.Informative, {"bonus": 0.0}),
