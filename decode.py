@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from model import Block, KeysAndValues, KVCache, Transformer, rotate
 
 SMALL = 2**18  # up to so many weights a matrix stays in the processor's own cache in any layout
-LOW_CACHE = {"cuda"}  # where bfloat16 is multiplied into float32, as `scores` wants it
+LOW_CACHE = ("cuda",)  # kinds of devices that multiply bfloat16 into float32, for `scores`
 Matrix = tuple[Tensor, Tensor | None]  # of `frozen`, which `product` reads
 
 

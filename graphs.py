@@ -2,11 +2,11 @@
 
 What it teaches: why a GPU idles while it generates.  A step of decoding is some hundreds of small
 operations, and starting one takes longer than computing it: 13 ms per step of a 135M model on one
-NVIDIA H200, of which the arithmetic needs 0.1.  Two things help, and both need every step to be
-the same operations on tensors of the same shapes, so that nothing may depend on the CPU's knowing
-how far a rollout is.  A *graph* records the operations of a step once, with the addresses of their
-tensors, and then starts all of them at once.  A *compiled* layer has fewer of them: torch.compile
-makes one operation of those between two matrix products.
+NVIDIA H200, of which reading weights and cache needs 0.1.  Two things help, and both need every
+step to be the same operations on tensors of the same shapes, so that nothing may depend on the
+CPU's knowing how far a rollout is.  A *graph* records the operations of a step once, with the
+addresses of their tensors, and then starts all of them at once.  A *compiled* layer has fewer of
+them: torch.compile makes one operation of those between two matrix products.
 
 Where it stands (skip this file on a first reading): beside `rollout._one_by_one`, whose loop this
 is in another form.  On CUDA it is used by default (`rollout.graph`), and for long runs layers are
@@ -21,6 +21,7 @@ in vain; on a GPU it would record four or five graphs per rollout in place of on
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -93,6 +94,7 @@ def all_alike(
         while width <= t:
             width *= 2
         step.width = min(limit, width)
+        again = None  # it gives its memory back before the next is recorded
         again, t = begin(once, tokens.device), t + 1
         n_going = int(going.sum())
         while t < step.width and fewer_rows(len(rows), n_going) == len(rows):
@@ -125,23 +127,39 @@ def begin(step: Step, device: torch.device) -> Step:
     The step reads and writes tensors that stay in place.  Where it cannot be recorded, a line on
     the terminal says why, and it is returned as it is.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not recorder(device).works:
         step()
         return step
     # libraries prepare themselves at their first call, which must not be part of a recording
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
+    here, beside = torch.cuda.current_stream(device), recorder(device).stream
+    beside.wait_stream(here)
     with torch.cuda.stream(beside):
         step()
-    torch.cuda.current_stream().wait_stream(beside)
+    here.wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):  # records, and computes nothing
+        # records, and computes nothing; the outer context leaves `beside` also where that fails
+        with torch.cuda.stream(here), torch.cuda.graph(graph, stream=beside):
             step()
     except RuntimeError as error:
+        recorder(device).works = False
         warn("a step cannot be a CUDA graph", error)
         return step
     return graph.replay
+
+
+@dataclass
+class Recorder:
+    """How steps are recorded on a device."""
+
+    stream: torch.cuda.Stream  # one for all, as cuBLAS keeps memory for each that it has seen
+    works: bool = True  # until one cannot be recorded: then no other is tried
+
+
+@cache
+def recorder(device: torch.device) -> Recorder:
+    """Return the device's own, made at its first recording."""
+    return Recorder(torch.cuda.Stream(device))
 
 
 # --------------------------------------------------------------------------- torch.compile

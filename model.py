@@ -259,8 +259,9 @@ class Attention(nn.Module):
         keys_and_values = k, v  # (B, K, S, D) each
 
         shared = self.heads != self.kv_heads
-        if shared and mask is not None and T > 1:
-            # on GPUs no kernel that saves memory takes both a mask and shared heads
+        exact = q.dtype == torch.float32 and not torch.is_autocast_enabled(q.device.type)
+        if shared and T > 1 and (mask is not None or (q.is_cuda and exact)):
+            # on GPUs no kernel that saves memory takes shared heads with a mask, or in float32
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
             shared = False
         # Without a mask there are two cases: nothing is cached (T = S), and each token sees itself

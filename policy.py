@@ -33,7 +33,7 @@ from model import Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
 from plumbing.config import Config
-from plumbing.device import graph_and_compiled, pick_device
+from plumbing.device import generator, graph_and_compiled, pick_device
 from plumbing.record import Attempt
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
@@ -193,7 +193,7 @@ class Policy:
 
     def greedy(self, problems: list[Problem], batch: int) -> Iterator[tuple[Problem, str]]:
         """Yield each problem with its likeliest response; `batch` problems are answered at once."""
-        unused = torch.Generator(self.device)  # greedy decoding draws nothing
+        unused = generator(self.device)  # what is drawn from it is not used
         for first in range(0, len(problems), batch):
             some = problems[first : first + batch]
             group = generate_batch(

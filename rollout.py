@@ -2,7 +2,8 @@
 
 What it teaches: where the cost of RLVR goes, and three ways to pay less.  The prompt is read once
 for all G rows; each further token of all rows, also of several groups, comes from one fast step
-(`decode.py`); and whenever at least half of the rows have ended, these rows leave the batch.
+(`decode.py`); and whenever half of the rows have ended (in a graph, three quarters), rows leave the
+batch.
 
 Where it stands: the line "y_1..y_G ~ pi_old( . | x)" of the box in `train.py`.  The
 log-probabilities recorded here are those of the *whole* distribution at the sampling temperature,
@@ -76,6 +77,8 @@ def generate_groups(
     are all alike, as a CUDA graph needs them, with layers `compiled` or not.  Raises ValueError on
     an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
     """
+    if not prompts:
+        return []
     # the numbers are drawn in the order of the prompts, whatever goes together below
     u = [uniforms(n, max_new_tokens, generator)[:, part] for _ in prompts]  # (T_new, m) each
     m = u[0].shape[1]
@@ -119,6 +122,7 @@ def _decode(
         logits = model(prompt, cache, last_only=True)[:, -1]  # (B, V)
     decoder, loop = (Static, all_alike) if graph else (Decoder, _one_by_one)
     step = decoder(model, cache, n, max_new_tokens)
+    del cache  # the decoder has laid it out anew
     if graph and compiled:
         step.layer = compiled_step()
     is_stop = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=prompt.device)  # (V,)
@@ -158,19 +162,6 @@ def _one_by_one(
     return t + 1
 
 
-def _apart(group: Group, prompts: Sequence[Sequence[int]]) -> list[Group]:
-    """Return the group of each prompt, without the padding; equally many rows belong to each."""
-    n, P = len(group.tokens), group.prompt_len
-    parts = []
-    for prompt, rows in zip(prompts, torch.arange(n).split(n // len(prompts)), strict=True):
-        lengths = group.lengths[rows]  # (m,)
-        used, first = int(lengths.max()), P - len(prompt)
-        tokens = group.tokens[rows, first : P + used]  # (m, len(prompt) + T_new)
-        logprobs, finished = group.logprobs[rows, :used], group.finished[rows]
-        parts.append(Group(tokens, len(prompt), lengths, logprobs, finished))
-    return parts
-
-
 def _group(prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int]) -> Group:
     """Return a group of one prompt (1, P) or n; what a row said after its stop becomes zeros."""
     stopped = torch.isin(tokens, tokens.new_tensor(stop_ids))  # (n, steps)
@@ -204,7 +195,7 @@ class Sampler:
         self.u = u  # (T_new, n), of `uniforms`
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
 
-    def __call__(self, logits: Tensor, rows: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, logits: Tensor, rows: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens (live,) and their log-probabilities (live,) from logits (live, V)."""
         scaled = logits.float() / (self.temperature or 1.0)  # bf16 is too coarse for a log-softmax
         logp = scaled.log_softmax(dim=-1)  # (live, V)

@@ -101,7 +101,7 @@ def cuda(monkeypatch):
     """CUDA as far as `graphs.begin` asks for it; recording computes nothing."""
 
     class Recording:
-        def __init__(self, graph):
+        def __init__(self, graph, stream):
             if cuda.refuses:
                 raise RuntimeError("operation not permitted\nmore of it")
             self.graph = graph
@@ -114,8 +114,8 @@ def cuda(monkeypatch):
 
     stream = types.SimpleNamespace(wait_stream=lambda other: None)
     cuda = types.SimpleNamespace(refuses=False, recording=None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", Recording)
@@ -132,7 +132,9 @@ def cuda(monkeypatch):
 
     monkeypatch.setattr(graphs, "begin", begin)
     Graph.made.clear()
-    return cuda
+    graphs.recorder.cache_clear()
+    yield cuda
+    graphs.recorder.cache_clear()
 
 
 def test_each_graph_replays_its_own_step(cuda, often):
@@ -149,6 +151,10 @@ def test_a_step_that_cannot_be_recorded_is_carried_out_as_it_is(cuda, capsys):
     said = capsys.readouterr().err
     assert "cannot be a CUDA graph (RuntimeError: operation not permitted)" in said
     assert not any(graph.replays for graph in Graph.made)
+    cuda.refuses = False  # no other is tried, or every rollout would say so again
+    tried = len(Graph.made)
+    sampled(model, True)
+    assert len(Graph.made) == tried == 1 and not capsys.readouterr().err
 
 
 def test_without_cuda_a_step_is_a_step():

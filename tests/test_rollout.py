@@ -283,3 +283,8 @@ def test_entropy_estimates_that_of_the_policy():
     group = sample(model, n=2000, max_new_tokens=1, stop_ids=[])
     logp = model(torch.tensor([PROMPT]))[0, -1].log_softmax(-1).detach()
     assert abs(group.entropy() + float((logp.exp() * logp).sum())) < 0.1
+
+
+def test_no_prompts_have_no_groups():
+    arguments = dict(max_new_tokens=4, stop_ids=[], generator=seeded())
+    assert generate_groups(random_model(), [], 3, **arguments) == []

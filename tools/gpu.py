@@ -22,11 +22,10 @@ It has these parts, each of which prints its rows as they come and adds them to 
 Ways of decoding: "growing" is `rollout.graph=off`, "static" the steps of a graph one operation at a
 time, "graph" `rollout.graph=on`, "compiled" with `compile=on` too.  A graph must say the tokens of
 "static" to the last one: the operations are the same.  If it does not, or if anything fails, the
-exit code is 1.  Other ways round
-differently, in bfloat16 visibly so: of these the share of equal tokens is printed.  "a step" is the
-time of one more token of all rows without what comes before: prompt, layout of the weights, capture
-of the graph.  The floor is the time to read the weights and the cache once.  Models are random
-weights in the shapes of `bench.SHAPES`.
+exit code is 1.  Other ways round differently, in bfloat16 visibly so: of these the share of equal
+tokens is printed.  "a step" is the time of one more token of all rows without what comes before:
+prompt, layout of the weights, capture of the graph.  The floor is the time to read the weights and
+the cache once.  Models are random weights in the shapes of `bench.SHAPES`.
 """
 
 import argparse
@@ -226,7 +225,7 @@ def run(args: argparse.Namespace, out: Path, sets: list[str], resume: bool = Fal
 
 def decoding(args: argparse.Namespace, machine: dict) -> Iterator[dict]:
     """Time one more token of all rows: ours in each way, both caches of transformers, the floor."""
-    for name, *wanted, beside in DECODING:
+    for name, *wanted, _ in DECODING:
         G, P, new = sizes(args, *wanted)
         model = random_model(name, args, True)
         row = {"model": name, "G": G, "prompt": P, "new": new}
@@ -245,7 +244,11 @@ def decoding(args: argparse.Namespace, machine: dict) -> Iterator[dict]:
             row[f"{way}, a step, ms"] = 1e3 * (seconds - usual(first, args)) / (new - 1)
         row["share of the floor"] = row["floor, ms"] / row["compiled, a step, ms"]
         yield row
+        del model, whole, first
+        clear(args)
+    for name, *wanted, beside in DECODING:  # last: if these fail, ours have been measured
         if beside:
+            G, P, new = sizes(args, *wanted)
             row = {"model": name, "G": G, "prompt": P, "new": new}
             cfg = build(Config, {"rollout": {"group_size": G, "max_new_tokens": new}})
             theirs = their_model(name, args)
@@ -256,8 +259,7 @@ def decoding(args: argparse.Namespace, machine: dict) -> Iterator[dict]:
                 row[f"transformers {cache}, ms a token"] = 1e3 * usual(ask, args) / new
             yield row
             del theirs, plain, ask
-        del model, whole, first
-        clear(args)
+            clear(args)
 
 
 def layout(model: Transformer, G: int, P: int, new: int, args: argparse.Namespace) -> float:
@@ -300,14 +302,14 @@ def update(args: argparse.Namespace, machine: dict) -> Iterator[dict]:
             peak = torch.cuda.max_memory_allocated() if args.device != "cpu" else None
             row[f"{way}, peak, GB"] = peak and peak / 1e9
         row["predicted, GB"] = sum(memory.predict(model.config, n, cfg, P).values()) / 1e9
+        yield row
         if not at_once:  # all logits of all rows at once must fit
             theirs = their_model(name, args)
             plain = Plain(theirs, theirs, cfg, eos=None)
             learn = partial(plain.update, group.tokens, P)
             learn()
-            row["transformers, s"] = usual(learn, args)
+            yield {"model": name, "transformers, s": usual(learn, args)}
             del theirs, plain
-        yield row
         del model, ours, group, learn
         clear(args)
 
