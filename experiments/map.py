@@ -134,7 +134,7 @@ def keys(task: str, share: int, arm: str) -> dict:
     offered = CANDIDATES if arm in SELECTORS else rolled_out
     return {
         "selector.name": arm if arm in SELECTORS else "full_batch",
-        "selector.candidates": min(offered, size), "selector.ema": 0.9,
+        "selector.candidates": min(offered, size), "selector.ema": 0.9 if arm == "dopr" else 0.3,
         "update.beta2": round(0.95 ** min(1, rolled_out / 16), 4),
         "eval_every": max(64 if arm in SELECTORS else 128, G * rolled_out),
     }  # fmt: skip

@@ -72,6 +72,8 @@ def test_an_arm_rolls_out_one_problem_or_as_many_as_its_batch():
     assert of("M = 4", 10) == ("full_batch", 4, 0.9873)
     assert of("M = 64", 10) == ("full_batch", 64, 0.95)
     assert of("all", 10) == ("full_batch", 80, 0.95)
+    ema = {arm: saving.keys("small", 10, arm)["selector.ema"] for arm in saving.SELECTORS}
+    assert ema == {"dopr": 0.9, "informative": 0.3}  # each as it predicts best: replay.py
 
 
 def test_one_run_of_each_kind_is_recorded_as_the_tables_read_it(in_the_project, monkeypatch):
