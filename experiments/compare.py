@@ -40,6 +40,7 @@ from runs import (
     best_rates,
     budget_of,
     cost_cell,
+    curve_of,
     informative_share,
     is_number,
     is_run,
@@ -130,11 +131,9 @@ def run(task: str, arm: str, rate: float, seed: int, more: dict) -> dict:
             picked.append({})
         for kind in step["kind"]:
             picked[-1][kind] = picked[-1].get(kind, 0) + 1
-    names = ("rollouts", "tokens", "updates", "accuracy")
-    curve = [[step[name] for name in names] for step in steps if "accuracy" in step]
     return {
         "task": task, "arm": arm, "rate": rate, "seed": seed, **({"set": more} if more else {}),
-        "curve": [[0, 0, 0, summary["accuracy_before"]], *curve],
+        "curve": curve_of(steps, summary),
         "informative": summary["informative_groups"],
         "groups": summary["rollouts"] // summary["group_size"], "picked": picked,
         "seconds": round(summary["seconds"]["total"], 1),

@@ -3,7 +3,7 @@
     python experiments/map.py --predict             what theory says, before any run: seconds
     python experiments/map.py                       every run of the default task: hours
     python experiments/map.py --task tables         the task that needs more updates
-    python experiments/map.py --quick               three shares, two rates, one seed: 15 minutes
+    python experiments/map.py --quick               three shares, two rates, one seed
     python experiments/map.py --tables --figure map.png    tables and map of the runs that are there
     python experiments/map.py --shares 5 --arms dopr --seeds 0          only this part of the runs
 
@@ -54,6 +54,7 @@ from runs import (
     best_rates,
     cost_cell,
     costs,
+    curve_of,
     informative_share,
     is_number,
     is_run,
@@ -127,10 +128,14 @@ def pool(task: str, share: int, seed: int) -> list[Problem]:
     return [problems[i] for i in rng.permutation(len(problems))]
 
 
+def batch(task: str, share: int, arm: str) -> int:
+    """Return how many problems an arm rolls out per step."""
+    return 1 if arm in SELECTORS else min(BASELINES[arm], pool_size(task, share))
+
+
 def keys(task: str, share: int, arm: str) -> dict:
     """Return the keys that an arm sets."""
-    size = pool_size(task, share)
-    rolled_out = 1 if arm in SELECTORS else min(BASELINES[arm], size)
+    size, rolled_out = pool_size(task, share), batch(task, share, arm)
     offered = CANDIDATES if arm in SELECTORS else rolled_out
     return {
         "selector.name": arm if arm in SELECTORS else "full_batch",
@@ -156,11 +161,9 @@ def run(task: str, share: int, arm: str, rate: float, seed: int) -> dict:
             "max_rollouts": limit, "update.lr": rate, "update.decay": "false",
             "stop_accuracy": PLACES[task].level, **keys(task, share, arm),
         })  # fmt: skip
-    names = ("rollouts", "tokens", "updates", "accuracy")
-    curve = [[step[name] for name in names] for step in steps if "accuracy" in step]
     return {
         "task": task, "share": share, "arm": arm, "rate": rate, "seed": seed,
-        "curve": [[0, 0, 0, summary["accuracy_before"]], *curve],
+        "curve": curve_of(steps, summary),
         "informative": summary["informative_groups"], "groups": summary["rollouts"] // G,
         "seconds": {name: round(value, 1) for name, value in summary["seconds"].items()},
     }  # fmt: skip
@@ -182,20 +185,8 @@ def run_of(record: dict) -> tuple:
 
 
 def best(records: list[dict], task: str) -> dict[str, float]:
-    """Return each arm's best rate by the tuning seeds, given the records of one share.
-
-    It is the one of the least mean cost, and of equals the smallest.
-    """
-    level, found = PLACES[task].level, {}
-    for arm in ARMS:
-        tried = {r["rate"] for r in records if r["arm"] == arm and r["seed"] in TUNING}
-        cost = {
-            rate: np.mean(costs(of_table(records, arm, rate, TUNING), level))
-            for rate in sorted(tried)
-        }
-        if cost:
-            found[arm] = min(cost, key=cost.get)
-    return found
+    """Return each arm's best rate by the tuning seeds, given the records of one share."""
+    return best_rates(records, lambda runs: np.mean(costs(runs, PLACES[task].level)), ARMS, TUNING)
 
 
 def jobs(args: argparse.Namespace, records: list[dict]) -> list[tuple]:
@@ -276,11 +267,6 @@ def theories(task: str, folder: Path) -> dict[str, Theory]:
     return found
 
 
-def batch(task: str, share: int, arm: str) -> int:
-    """Return how many problems a baseline rolls out per step."""
-    return min(BASELINES[arm], pool_size(task, share))
-
-
 def predictions(theory: Theory) -> str:
     """Return a table in Markdown: the predicted ratios, by share and baseline."""
     lines = [
@@ -351,6 +337,7 @@ def sides(records: list[dict], task: str) -> dict[str, dict[int, dict]]:
 
 def show(records: list[dict], task: str) -> None:
     """Print every table."""
+    both = sides(records, task)
     for share in SHARES:
         mine = [r for r in records if r["share"] == share]
         if not mine:
@@ -361,9 +348,9 @@ def show(records: list[dict], task: str) -> None:
             if any(r["seed"] in seeds for r in mine):
                 found = overview(mine, cell, ARMS, seeds)
                 print(f"\nRollouts to the level, by learning rate, on {title}\n\n{found}")
-        for side, rates in sides(records, task).items():
+        for side, rates in both.items():
             print(f"\n{SIDES[side].capitalize()}\n\n{table(mine, task, rates[share])}")
-    for side, rates in sides(records, task).items():
+    for side, rates in both.items():
         for selector in SELECTORS:
             print(f"\nRollouts of baselines over those of `{selector}`, {SIDES[side]}\n")
             print("| teach | " + " | ".join(BASELINES) + " |\n|" + "---|" * (len(BASELINES) + 1))
@@ -387,9 +374,10 @@ def draw(records: list[dict], task: str, path: Path) -> Path:
             under = theory[side].selector(share, tours=selector == "dopr")
             for x, arm in enumerate(BASELINES):
                 over = theory[side].baseline(share, batch(task, share, arm))
-                text = f"{cells[y][x] or '-'}\n({over / under:.1f})"
+                seen = (cells[y][x] or "-").replace("neither ", "neither\n")
+                text = f"{seen}\n({over / under:.1f})"
                 axis.text(x, y, text, ha="center", va="center", fontsize=10)
-                if values[y][x] >= 10:
+                if values[y][x] >= 10 and not seen.startswith("<"):
                     box = plt.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
                     axis.add_patch(box)
         axis.set_xticks(range(len(BASELINES)), list(BASELINES))

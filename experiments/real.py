@@ -73,6 +73,7 @@ from runs import (
     saved,
     train_once,
 )
+from runs import best_rates as best_by_loss
 from tqdm import tqdm
 
 from data import Problem, plain_sums, write_jsonl
@@ -230,15 +231,10 @@ def best_rates(records: list[dict], share: int) -> dict[str, float]:
         r for r in tuning if r["share"] == TUNED
     ]
 
-    def loss(arm: str, rate: float) -> tuple[float, float]:
-        mine = of_table(tuning, arm, rate, TUNING)
+    def loss(mine: list[dict]) -> tuple[float, float]:
         return float(np.mean(costs(mine, LEVEL))), -last_accuracy(mine)
 
-    return {
-        arm: min(rates, key=partial(loss, arm))
-        for arm in ARMS
-        if (rates := sorted({r["rate"] for r in tuning if r["arm"] == arm}))
-    }
+    return best_by_loss(tuning, loss, ARMS, TUNING)
 
 
 def budget(records: Iterable[dict], share: int, seeds: Sequence[int]) -> int:

@@ -162,6 +162,13 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def curve_of(steps: list[dict], summary: dict) -> list[list]:
+    """Return a record's curve: one [rollouts, tokens, updates, accuracy] per evaluation."""
+    names = ("rollouts", "tokens", "updates", "accuracy")
+    curve = [[step[name] for name in names] for step in steps if "accuracy" in step]
+    return [[0, 0, 0, summary["accuracy_before"]], *curve]
+
+
 # ------------------------------------------------------------------------------ reading the runs
 
 
@@ -263,19 +270,22 @@ def informative_share(runs: list[dict]) -> float:
     return sum(r["informative"] for r in runs) / sum(r["groups"] for r in runs)
 
 
-def best_rates(records: list[dict]) -> dict[str, float]:
+def best_rates(
+    records: list[dict], loss: Callable = mean_cost, arms: Iterable[str] = ARMS,
+    seeds: Sequence[int] = TUNING,
+) -> dict[str, float]:  # fmt: skip
     """Return the best learning rate of every arm that was run on the tuning seeds, by these alone.
 
-    The best is the one of the lowest `mean_cost`, and of equals the smallest.
+    The best is the one whose runs have the lowest `loss`, and of equals the smallest.
     """
     tuning: dict[str, dict[float, list]] = {}
     for record in records:
-        if record["seed"] in TUNING:
+        if record["seed"] in seeds:
             of_arm = tuning.setdefault(record["arm"], {})
             of_arm.setdefault(record["rate"], []).append(record)
     return {
-        arm: min(sorted(tuning[arm]), key=lambda rate: mean_cost(tuning[arm][rate]))
-        for arm in ARMS
+        arm: min(sorted(tuning[arm]), key=lambda rate: loss(tuning[arm][rate]))
+        for arm in arms
         if arm in tuning
     }
 

@@ -1,7 +1,7 @@
 """Does the default job hold?  `small.json` as it is, on a hundred seeds.
 
-    python experiments/seeds.py                      the seeds 0 to 99: 9 minutes on two cores
-    python experiments/seeds.py --threads 2 --seeds 20     sums round otherwise: 5 minutes
+    python experiments/seeds.py                      the seeds 0 to 99: 9 minutes (estimate)
+    python experiments/seeds.py --threads 2 --seeds 20     sums round otherwise
     python experiments/seeds.py --set selector.name=random_one --out random.jsonl
     python experiments/seeds.py --tables             print what is there
 
