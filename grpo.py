@@ -26,8 +26,8 @@ and computes in another order, in bfloat16 visibly so; `sampler_weights` can cor
 
 Departures from the papers.  From GRPO (DeepSeekMath, arXiv 2402.03300): there is no KL term unless
 `kl_coef` > 0; by default the upper clip is the larger one and the loss is a mean over tokens (both
-from DAPO, arXiv 2503.14476); groups of equal rewards take no part in that mean (DAPO); the standard
-deviation is the population's.
+from DAPO, arXiv 2503.14476); groups of equal rewards take no part in that mean (DAPO), except that
+a KL term reads them too; the standard deviation is the population's.
 """
 
 import math
@@ -193,7 +193,7 @@ def update_policy(
     cfg: Config,
     reference: Transformer | None = None,
 ) -> dict[str, float]:
-    """Take `updates_per_group` optimizer steps on informative groups; return the last one's stats.
+    """Take `updates_per_group` optimizer steps on some groups; return the last one's statistics.
 
     groups and advantages (G,) belong together.  `reference` is the starting model, asked for where
     `kl_coef` > 0.  A step whose loss or gradient is not finite is left out, as a single NaN would

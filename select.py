@@ -16,6 +16,8 @@ mean r and population variance s2:
     A_i = V_i + c h_i sqrt(ln(1+t) / (1+n_i))    acquisition; c = `bonus`, t = groups seen so far
     h_i = clip(H_i / mean H, 1/2, 2)             entropy gate; 1 where H_i is unknown, and always 1
                                                  with `entropy` "none", as in `small.json`
+    + 1 where n_i = 0                            with `tour`, as in `small.json`: since V_i <= 1,
+                                                 every problem is tried once before any twice
 
 DoPR's own formulas are not known to us.  This is *our* reading of "reward volatility" and
 "exploration bonus": v holds both GRPO's variance within a group and the historical variance of
@@ -62,7 +64,8 @@ class OneShotSelector:
 
     `n_problems` is the size of the pool.  `entropy` says whose entropy scales the bonus: that of
     the sampled tokens ("policy"), of the answers they led to ("answers"), or nobody's ("none").
-    Raises ValueError for parameters, candidates or rewards that make no sense.
+    With `tour` every problem is tried once before any is tried twice, as UCB1 begins.  Raises
+    ValueError for parameters, candidates or rewards that make no sense.
     """
 
     MEMORY = ("mean", "variance", "visits", "entropies", "t")  # what a checkpoint has to hold
@@ -75,6 +78,7 @@ class OneShotSelector:
         bonus: float = 0.05,
         entropy: str = "policy",
         seed: int = 0,
+        tour: bool = False,
     ) -> None:
         if n_problems < 1 or not 0 < ema <= 1 or not 0 <= bonus < math.inf:
             raise ValueError(
@@ -83,7 +87,7 @@ class OneShotSelector:
             )
         if entropy not in ("policy", "answers", "none"):
             raise ValueError(f"entropy must be 'policy', 'answers' or 'none', not {entropy!r}")
-        self.ema, self.bonus, self.entropy = ema, bonus, entropy
+        self.ema, self.bonus, self.entropy, self.tour = ema, bonus, entropy, tour
         self.rng = np.random.default_rng(seed)
         self.forget(n_problems)
 
@@ -100,13 +104,18 @@ class OneShotSelector:
         return np.sqrt(self.variance[candidates])
 
     def exploration(self, candidates: Sequence[int]) -> np.ndarray:
-        """Return c h_i sqrt(ln(1+t) / (1+n_i)), large for problems seldom visited, (M,)."""
+        """Return c h_i sqrt(ln(1+t) / (1+n_i)), large for problems seldom visited, (M,).
+
+        On a `tour` 1 is added where n_i = 0.
+        """
         gate = np.ones(len(candidates))  # h, (M,)
         known = np.isfinite(self.entropies)  # (N,)
         if self.entropy != "none" and known.any() and self.entropies[known].mean() > 0:
             relative = self.entropies[candidates] / self.entropies[known].mean()  # (M,)
             gate = np.where(known[candidates], np.clip(relative, 0.5, 2.0), 1.0)
-        return self.bonus * gate * np.sqrt(math.log(1 + self.t) / (1 + self.visits[candidates]))
+        n = self.visits[candidates]  # (M,)
+        first = self.tour * (n == 0)  # (M,)
+        return first + self.bonus * gate * np.sqrt(math.log(1 + self.t) / (1 + n))
 
     def scores(self, candidates: Sequence[int]) -> np.ndarray:
         """Return the acquisition A_i of each candidate, (M,); asking for it changes nothing."""
@@ -171,20 +180,22 @@ class Informative(OneShotSelector):
         V_i = (1 - E[p^G] - E[(1-p)^G]) (1 - E[p^3])
 
     is the chance that G rewards are not all equal, times the chance that at least one of three more
-    tries is wrong, so that something is left to learn.  The pass rate p is Beta(1 + hits, 1 +
-    misses), and each visit first multiplies both counts by 1 - `ema`.  With G = 8 a problem that
-    was never visited has V = .58; after one group it has .81 if 4 of 8 were right, .47 if none was
-    and .12 if all were.  sqrt(v) is as large for a problem never visited as for one that was seen
-    to vary, and after one visit with 4 of 8 as after many; this is not.  The formula is ours.  The
-    product is a score, not the probability of both, which is 1 - E p^G - E q^G - E p^3 + E p^(G+3)
-    + E p^3 q^G with q = 1-p (.61 for an unseen problem).  And the flat prior takes the chance that
-    an unseen problem's group is informative for .78, where it is .09 in the default pool.
+    tries is wrong, so that something is left to learn.  The pass rate p is Beta(1/2 + hits, 1/2 +
+    misses), Jeffreys' prior, and each visit first multiplies both counts by 1 - `ema`.  With G = 8
+    a problem that was never visited has V = .42; after one group it has .80 if 4 of 8 were right,
+    .29 if none was and .04 if all were.  sqrt(v) is as large for a problem never visited as for one
+    that was seen to vary, and after one visit with 4 of 8 as after many; this is not.  The formula
+    is ours.  The product is a score, not the probability of both, which is 1 - E p^G - E q^G -
+    E p^3 + E p^(G+3) + E p^3 q^G with q = 1-p (.46 for an unseen problem).  With a flat prior, 1 in
+    place of 1/2, a problem that failed once has .47, and at least .22 however often it fails: the
+    default job then goes on trying products, which it can never do.
     `experiments/replay.py` leaves out one part after the other.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")
     NEEDS_VERDICTS = True
     TRIES = 3  # fewer avoid half-learned problems already, more still visit nearly learned ones
+    PRIOR = 0.5  # hits and misses before the first; with less, p near 0 or 1 is expected more often
 
     def forget(self, n_problems: int) -> None:
         super().forget(n_problems)
@@ -193,7 +204,7 @@ class Informative(OneShotSelector):
         self.group_size = 8  # a guess, until the first group
 
     def volatility(self, candidates: Sequence[int]) -> np.ndarray:
-        a, b = 1 + self.hits[candidates], 1 + self.misses[candidates]  # (M,)
+        a, b = self.PRIOR + self.hits[candidates], self.PRIOR + self.misses[candidates]  # (M,)
 
         def in_a_row(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             """Return E[p^n] = prod_j (a + j) / (a + b + j) over j < n, where p ~ Beta(a, b)."""

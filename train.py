@@ -8,8 +8,8 @@ One step:
     y_1..y_G ~ pi_old( . | x_i)                 the step's only rollouts         `rollout.py`
     r_g = 1 if y_g's answer equals the gold     the verifiable reward            `verifier.py`
     remember (r_1..r_G) of problem i            its pass rate, spread, visits    `select.py`
-    A_g = (r_g - mean r) / std r                0 if all are equal: no update    `grpo.py`
-    theta <- theta - lr * gradient              of the clipped surrogate         `grpo.py`
+    A_g = r_g - mean r                          plain GRPO divides by std r      `grpo.py`
+    theta <- theta - lr * gradient              of clipped surrogate and KL      `grpo.py`
 
 Where it stands: this is where everything meets.  `train` carries out these lines, stage by stage.
 `build` makes what it needs, and what surrounds it (reading input, checkpoints, the record) is in
@@ -74,25 +74,28 @@ def train(
             selector.update(i, attempt.solved, policy.entropy(attempt, cfg.selector.entropy))
 
         # 4. Learn.  Each response is compared with the mean of its group.  In a group of equal
-        # rewards none was better than another: it teaches nothing, though it was paid for.
+        # rewards none was better than another: it teaches nothing, though it was paid for.  Only a
+        # KL penalty reads it: what the policy could and could not do there, it shall not forget.
         advantages = [
             group_advantages(attempt.rewards, cfg.update.advantage).to(model.device)
             for attempt in attempts
         ]  # (G,) each
-        informative = [(a.group, A) for a, A in zip(attempts, advantages, strict=True) if A.any()]
+        n_informative = sum(bool(A.any()) for A in advantages)
+        pairs = zip([attempt.group for attempt in attempts], advantages, strict=True)
+        learned = [(group, A) for group, A in pairs if A.any() or reference]
         stats = {"loss": 0.0}
-        if informative:
+        if learned:
             if cfg.update.decay:
                 # the learning rate falls linearly, to 0 after the last step
                 set_rate(run.optimizer, cfg.update.lr * (1 - run.step / run.record.n_steps))
             with costs.clock("update"):
-                groups, A = zip(*informative, strict=True)
+                groups, A = zip(*learned, strict=True)
                 stats = update_policy(model, run.optimizer, groups, A, cfg, reference)
 
         # 5. Record.  Now and then the policy answers held-out problems, greedily; these responses
         # are not training's, and not counted as its cost.
         run.step += 1
-        step = Step(run.step, offer, chosen, attempts, len(informative), stats)
+        step = Step(run.step, offer, chosen, attempts, n_informative, stats)
         costs.count(step)
         if run.evaluation_due():
             step.evaluation = policy.evaluate(heldout, costs.clock)
@@ -142,7 +145,7 @@ def build(
     )  # fmt: skip
     selector = selectors.SELECTORS[cfg.selector.name](
         len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
-        seed=stream_seed(cfg.seed, "selector"),
+        seed=stream_seed(cfg.seed, "selector"), tour=cfg.selector.tour,
     )  # fmt: skip
     record = Record(cfg, out, pool, n_steps)
     run = Run(cfg, policy.model, optimizer, selector, record=record, fixed=fixed)

@@ -55,7 +55,7 @@ class Task:
 
 TASKS = {
     "small": Task(
-        "small.json", budget=6400, every=64, level=0.9,
+        "configs/plain.json", budget=6400, every=64, level=0.9,
         rates=(5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3), rollouts=1408, updates=40,
     ),
     "tables": Task(
@@ -70,7 +70,7 @@ ARMS = {  # which keys an arm sets, beside the selector's name
     "informative": {}, "informative, c = 0.2": {"selector.bonus": 0.2},
 }  # fmt: skip
 MAIN = ["full_batch", "random_one", "dopr", "informative"]  # the arms of the figures
-EQUAL_RATE = 1e-4  # the learning rate at which all arms are set beside each other: small.json's own
+EQUAL_RATE = 1e-4  # the learning rate at which all arms are set beside each other
 SEEDS = (0, 1, 2, 3, 4)  # what tables and figures are about
 TUNING = (100, 101, 102)  # only these seeds pick an arm's best learning rate
 

@@ -116,6 +116,9 @@ class SelectorConfig:
     entropy: Literal["policy", "answers", "none"] = key(
         "none", "whose entropy scales the bonus: that of sampled tokens, of answers, or none"
     )
+    tour: bool = key(
+        False, "try every problem once before any twice; only in arms that have the bonus"
+    )
 
     def __post_init__(self) -> None:
         check(self)

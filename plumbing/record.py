@@ -51,6 +51,11 @@ class Step:
     stats: dict  # of the update
     evaluation: dict = field(default_factory=dict)  # empty where none was due
 
+    @property
+    def has_update(self) -> bool:
+        """Whether any group was learned from; with a KL penalty a group of equal rewards is too."""
+        return "grad_norm" in self.stats
+
 
 class Costs:
     """What a run has spent: rollouts, tokens, updates, seconds."""
@@ -79,7 +84,7 @@ class Costs:
         self.rollouts += len(step.attempts) * self.group_size
         self.tokens += sum(int(attempt.group.lengths.sum()) for attempt in step.attempts)
         self.informative_groups += step.informative
-        if step.informative and "skipped" not in step.stats:
+        if step.has_update and "skipped" not in step.stats:
             self.updates += self.updates_per_group
 
     def count_total(self) -> None:
@@ -247,7 +252,7 @@ class Record:
             enough = step.evaluation["accuracy"] >= self.cfg.stop_accuracy
             self.good_enough = self.good_enough + 1 if enough else 0
         self.move_bar(step, costs)
-        if step.informative:
+        if step.has_update:
             self.bad_updates = self.bad_updates + 1 if "skipped" in step.stats else 0
         if "skipped" in step.stats:
             self.keep_bad_groups(step)

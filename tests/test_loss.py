@@ -274,6 +274,20 @@ def test_the_kl_term_pulls_back_to_the_reference(tiny, group):
     assert 0 < stats[1] < stats[0]
 
 
+def test_the_kl_term_alone_mends_what_drifted_on_a_group_of_equal_rewards(group):
+    """Without an advantage the gradient is the penalty's only."""
+    model, reference = random_model(), random_model()
+    with torch.no_grad():
+        model.model["embed_tokens"].weight[7] += 0.5  # a token of the prompt
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    A = [torch.zeros(8)]
+    drifts = [
+        update_policy(model, optimizer, [group], A, config(kl_coef=0.5), reference)["kl"]
+        for _ in range(30)
+    ]
+    assert drifts[0] > 0 and drifts[-1] < 0.8 * drifts[0]
+
+
 # ---- the policy before the update, as the loss computes it
 
 

@@ -14,7 +14,7 @@ import seeds
 def record(seed=0, threads=1, after=0.99, **more):
     return {
         "seed": seed, "threads": threads, "accuracy_before": 0.2, "accuracy_after": after,
-        "rollouts": 1480, "tokens": 30000, "informative_groups": 100,
+        "set": {}, "rollouts": 1480, "tokens": 30000, "informative_groups": 100,
         "by_kind": {"carry": after, "plain": 1.0}, "seconds": 8.0, **more,
     }  # fmt: skip
 
@@ -32,23 +32,23 @@ def test_wilsons_interval_is_that_of_the_books():
 
 def test_every_seed_that_ends_badly_is_named(tmp_path, capsys):
     runs = [record(seed) for seed in range(9)] + [record(9, after=0.6), record(0, threads=2)]
+    runs.append(record(0, after=0.4, set={"selector.name": "dopr", "selector.ema": "0.9"}))
     assert not seeds.main(["--tables", "--out", str(write(tmp_path / "seeds.jsonl", *runs))])
-    said = capsys.readouterr().out
-    assert "1 thread: 9 of 10 seeds end at 97% or more" in said and "lowest 60.0%" in said
-    assert "seed 9: 60.0% (carry 60.0%, plain 100.0%)" in said
-    assert "2 threads: 1 of 1" in said
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].startswith("| the default | 1 | 9 of 10 [59.6%, 98.2%] | 60.0% | 95.1% | 100 |")
+    assert rows[3].startswith("| the default | 2 | 1 of 1 ")
+    assert rows[4].startswith("| `selector.name=dopr`, `selector.ema=0.9` | 1 | 0 of 1 ")
+    assert rows[6:] == ["seed 9, 1 thread: 60.0% (carry 60.0%, plain 100.0%)"]
 
 
 def test_a_run_is_recorded_as_it_is_read(in_the_project):
-    more = {"steps": "2", "data.heldout_size": "5"}
-    found = json.loads(json.dumps(seeds.run(3, 1, more)))
-    assert seeds.run_of(found, more) == (3, 1) and found["rollouts"] == 16
-    with pytest.raises(ValueError, match="other keys set"):
-        seeds.run_of(found, {})
+    job = 3, 1, ("steps=2", "data.heldout_size=5")
+    found = json.loads(json.dumps(seeds.run(*job)))
+    assert seeds.run_of(found) == job and found["rollouts"] == 16
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seed": -1}, {"accuracy_after": 1.5}, {"by_kind": 3}, {"seconds": "x"}]
+    "wrong", [{"seed": -1}, {"accuracy_after": 1.5}, {"by_kind": 3}, {"seconds": "x"}, {"set": []}]
 )
 def test_a_line_that_is_no_record_is_named(tmp_path, capsys, wrong):
     file = write(tmp_path / "seeds.jsonl", record(1), {**record(), **wrong})

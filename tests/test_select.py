@@ -73,14 +73,30 @@ def test_when_the_bonus_brings_a_failed_problem_back(ema, failed, not_yet, back)
 
 
 def test_the_default_s_product_is_not_the_probability_of_both():
-    """Group informative and one of three more wrong, p uniform: .612; the product is .583."""
-    G, p = 8, (np.arange(100_000) + 0.5) / 100_000
+    """Group informative and one of three more wrong, p by Jeffreys: .463; the product is .417."""
+    G, p = 8, np.sin(np.pi / 2 * (np.arange(100_000) + 0.5) / 100_000) ** 2  # its quantiles
     q = 1 - p
     both = ((1 - p**G - q**G) * (1 - p**3)).mean()
     means = [np.mean(x) for x in (p**G, q**G, p**3, p ** (G + 3), p**3 * q**G)]
     assert both == pytest.approx(1 - means[0] - means[1] - means[2] + means[3] + means[4])
-    assert both == pytest.approx(0.612, abs=5e-4)
-    assert ARMS["informative"](1).volatility([0])[0] == pytest.approx(7 / 9 * 3 / 4)
+    assert both == pytest.approx(0.463, abs=5e-4)
+    all_right = math.comb(16, 8) / 2**16  # E[p^8] of an unseen problem; E[p^3] is 5/16
+    expected = (1 - 2 * all_right) * 11 / 16
+    assert ARMS["informative"](1).volatility([0])[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("arm", ["dopr", "informative", "xrpo"])
+def test_a_tour_tries_every_problem_once_before_any_twice(arm):
+    """Even beside a problem that varies as much as can be, without any bonus besides."""
+    toured = ARMS[arm](6, bonus=0.0, tour=True)
+    visited = []
+    for _ in range(6):
+        (i,) = toured.choose(range(6))
+        visited.append(i)
+        toured.update(i, [0, 1] * 4)
+    assert sorted(visited) == list(range(6))
+    assert (toured.exploration(range(6)) == 0).all()  # nothing is left of it
+    assert (ARMS[arm](6, bonus=0.0).exploration(range(6)) == 0).all()
 
 
 def test_the_entropy_gate():
@@ -333,10 +349,10 @@ def test_the_chance_to_be_informative_beside_an_integral():
     s = ARMS["informative"](3, ema=0.25)
     s.update(1, [1, 0, 0, 0])
     s.update(1, [1, 1, 1, 0])
-    assert s.volatility([0, 2]) == pytest.approx([(1 - 2 / 5) * 3 / 4] * 2)  # unseen
+    assert s.volatility([0, 2]) == pytest.approx([(1 - 2 * 70 / 256) * 11 / 16] * 2)
     hits, misses = 0.75 * 1 + 3, 0.75 * 3 + 1
     p = (np.arange(100_000) + 0.5) / 100_000
-    density = p**hits * (1 - p) ** misses
+    density = p ** (hits - 0.5) * (1 - p) ** (misses - 0.5)
     density /= density.sum()
     teaches, left = ((1 - p**4 - (1 - p) ** 4) * density).sum(), ((1 - p**3) * density).sum()
     assert s.volatility([1]) == pytest.approx([teaches * left], abs=1e-6)

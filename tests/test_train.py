@@ -63,7 +63,7 @@ def test_what_is_no_run_is_not_drawn(tmp_path, capsys, line):
 def test_what_a_run_leaves_behind(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["rollouts"] == 48
-    assert summary["informative_groups"] == summary["updates"] <= 6
+    assert summary["informative_groups"] <= summary["updates"] == 6  # for the KL penalty
     assert 0 <= summary["accuracy_before"] <= 0.35
     assert set(summary["seconds"]) == {"rollout", "update", "evaluate", "total"}
     assert (finished / "curve.png").stat().st_size > 10_000
@@ -71,7 +71,7 @@ def test_what_a_run_leaves_behind(finished):
     for step, line in enumerate(lines(finished), start=1):
         assert line["step"] == step and line["rollouts"] == 8 * step
         (chosen,) = line["chosen"]
-        assert chosen in line["candidates"] and len(set(line["candidates"])) == 16
+        assert chosen in line["candidates"] and len(set(line["candidates"])) == 32
         sums = np.add(line["volatility"], line["bonus"])
         assert np.allclose(line["scores"], sums) and max(line["scores"]) == pytest.approx(
             line["scores"][line["candidates"].index(chosen)]
@@ -125,8 +125,8 @@ def test_another_arm_sees_the_same_candidates(finished, tmp_path, arm):
         line["candidates"] for line in lines(finished)[:steps]
     ]
     if arm == "full_batch":
-        assert ours[-1]["rollouts"] == 2 * 16 * 8 and ours[0]["chosen"] == ours[0]["candidates"]
-        assert [len(r) for r in ours[0]["rewards"]] == [8] * 16
+        assert ours[-1]["rollouts"] == 2 * 32 * 8 and ours[0]["chosen"] == ours[0]["candidates"]
+        assert [len(r) for r in ours[0]["rewards"]] == [8] * 32
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,18 @@ def test_the_other_switches_run(tmp_path, sets):
     assert start(tmp_path / "run", *QUICK, *sets) == 0
     written = lines(tmp_path / "run")
     assert len(written) == (2 if "max_rollouts=17" in sets else 6) and "accuracy" in written[-1]
+
+
+def test_a_kl_penalty_reads_groups_of_equal_rewards_too(tmp_path):
+    """Nothing has drifted yet: the penalty's gradient is exactly 0, and so is what it changes."""
+    sets = ["rollout.top_k=1", "update.kl_coef=0.5"]
+    assert start(tmp_path / "run", *QUICK, *sets) == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["informative_groups"], summary["updates"]) == (0, 6)
+    assert all(line["kl"] == 0 for line in lines(tmp_path / "run"))
+    before, after = load(ROOT / "base"), load(tmp_path / "run/model")
+    for old, new in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(old, new, atol=0, rtol=0)
 
 
 def test_a_random_choice_of_the_pool_is_the_seeds(tmp_path):
@@ -183,7 +195,8 @@ def test_the_rate_falls_to_nothing_after_the_last_step(tmp_path, monkeypatch, de
 
     monkeypatch.setattr(train, "update_policy", watched)
     monkeypatch.setattr(train, "group_advantages", lambda r, kind: torch.tensor([1.0, -1.0] * 4))
-    assert start(tmp_path / "run", *QUICK, "steps=4", f"update.decay={decay}") == 0
+    sets = ["steps=4", "update.lr=1e-4", f"update.decay={decay}"]
+    assert start(tmp_path / "run", *QUICK, *sets) == 0
     assert [lr for step in seen.values() for lr in step] == pytest.approx([1e-4 * r for r in rates])
 
 
@@ -191,7 +204,7 @@ def test_updates_happen_only_on_informative_groups(tmp_path):
     """Equal rewards must move nothing, not even through weight decay or momentum."""
     file = tmp_path / "impossible.jsonl"
     file.write_text('{"problem": "12*34=", "answer": "1"}\n')
-    sets = [f"data.pool={file}", "update.weight_decay=0.1", *QUICK]
+    sets = [f"data.pool={file}", "update.weight_decay=0.1", "update.kl_coef=0", *QUICK]
     assert start(tmp_path / "run", *sets) == 0
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["updates"] == 0 and summary["rollouts"] == 48
@@ -212,7 +225,7 @@ def test_a_shaped_reward_leaves_every_selector_its_verdicts(tmp_path, monkeypatc
     monkeypatch.setattr(report, "draw", lambda out: "not drawn")
     out, steps = tmp_path / "run", 1 if arm == "full_batch" else 3
     sets = [f"steps={steps}", "eval_every=1000", "data.heldout_size=2", f"selector.name={arm}"]
-    assert start(out, *sets) == 0
+    assert start(out, *sets, "selector.tour=false") == 0
     for line in lines(out):
         assert all(set(solved) <= {0.0, 1.0} for solved in line["solved"])
         assert all(max(rewards) < 0 for rewards in line["rewards"])
@@ -338,7 +351,7 @@ BAD = [
     (["rollout.stop_ids=2"], "rollout.stop_ids: must be a list of whole numbers, not 2"),
     (["rollout.stop_ids=[[2]]"], "rollout.stop_ids: must be a list of whole numbers"),
     (["max_rollouts=7"], "max_rollouts: one step costs 8 rollouts, more than 7"),
-    (["selector.name=full_batch", "max_rollouts=100"], "one step costs 128 rollouts"),
+    (["selector.name=full_batch", "max_rollouts=100"], "one step costs 256 rollouts"),
     (["device=abacus"], "device: this machine has no 'abacus'"),
     (["device=meta"], "device: this machine has no 'meta'"),
     (["seed"], "--set seed: must have the form key=value"),
@@ -425,9 +438,9 @@ def test_a_backslash_and_an_n_from_a_shell_is_told(capsys):
     assert not capsys.readouterr().err
 
 
-def test_small_json_states_the_defaults():
-    """So that --help, which shows the defaults, tells of the default job."""
-    assert read_config("small.json", []) == Config()
+def test_plain_json_states_the_defaults():
+    """So that --help, which shows the defaults, tells of plain GRPO on the default task."""
+    assert read_config("configs/plain.json", []) == Config()
 
 
 def test_the_command_itself(tmp_path):
