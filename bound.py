@@ -23,10 +23,10 @@ coin of bias a from one of bias b, in nats; h is the entropy of a coin, in bits.
 probability 1-delta if and only if n >= ln(1/delta) / -ln(1-p).  GRPO needs a group of G whose
 rewards are not all equal, an informative one: its probability is 1 - p^G - (1-p)^G.
 
-2. The first update.  In this trainer with `kl_coef` 0 the policy stays what it was until the first
-informative group.  Let L of N problems be live: a group of one of them is informative with
-probability at most q, and no group of the others ever is.  If nothing tells beforehand which are
-live (every set of L is equally likely), then whatever the selector,
+2. The first update.  In this trainer the policy stays what it was until the first informative
+group: a KL penalty has no gradient where it starts.  Let L of N problems be live: a group of one of
+them is informative with probability at most q, and no group of the others ever is.  If nothing
+tells beforehand which are live (every set of L is equally likely), then whatever the selector,
         E[groups up to the first informative one]  >=  (N-L)/(L+1) + 1/q.
 Proof: tell the selector, at its first visit to a problem, whether it is live; this cannot hurt.  It
 still meets (N-L)/(L+1) dull problems on average before a live one, and that one takes 1/q groups.

@@ -40,7 +40,7 @@ from plumbing.figure import label, pyplot, save
 
 COLOURS = {
     "dopr": "#0072b2", "dopr, gate by answers": "#8ab5d6", "dopr, no gate": "#003f66",
-    "informative": "#009e73", "informative, c = 0.2": "#7fcdb5", "full_batch": "#d55e00",
+    "informative": "#009e73", "full_batch": "#d55e00",
     "random_one": "#e69f00", "thompson": "#cc79a7", "volatility_only": "#56b4e9",
     "ucb_only": "#b8b8b8", "fixed_one": "#555555",
 }  # fmt: skip

@@ -39,6 +39,12 @@ class OneTry(selectors.Informative):
     TRIES = 1
 
 
+class FlatPrior(selectors.Informative):
+    """All pass rates are as likely, before the first group."""
+
+    PRIOR = 1.0
+
+
 PLAIN = (
     "random_one", "ucb_only", "volatility_only", "thompson", "mopps", "greso", "xrpo", "dopr",
     "informative",
@@ -49,6 +55,7 @@ ARMS = {
     "xrpo, ema = 0.9": (selectors.Xrpo, {"ema": 0.9}),
     "dopr, ema = 0.9": (selectors.OneShotSelector, {"ema": 0.9}),
     "informative, ema = 0.9": (selectors.Informative, {"ema": 0.9}),
+    "informative, flat prior": (FlatPrior, {}),
     "informative, 1 try": (OneTry, {}),
     "informative, no tries": (LearnedOrNot, {}),
     "informative, c = 0": (selectors.Informative, {"bonus": 0.0}),
