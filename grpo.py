@@ -15,10 +15,11 @@ Where it stands: the last two lines of the algorithm box in `train.py`, after th
 chosen a problem and the verifier has judged the responses to it.
 
 Try changing first: the clip.  With one update per group the ratio is 1 and the clip never acts, so
-take four: `--set update.updates_per_group=4` ends at 94.5, 88.5 and 94.5% on seeds 0 to 2, where
-one update ends at 99.5, 99.0 and 97.5%: each group now moves the policy too far.  With four updates
-and a tight clip (`update.clip_low=0.002`, `update.clip_high=0.002`) it ends at 98.5, 99.0 and
-93.0%.  `aggregate` and `advantage` change less than a point: all responses have similar lengths.
+take four: `--set update.updates_per_group=4` ends at 98.5, 92.5 and 94.5% on seeds 0 to 2, where
+one update ends at 99.0, 98.5 and 98.5%: each group now moves the policy too far.  With four updates
+and a tight clip (`update.clip_low=0.002`, `update.clip_high=0.002`) it ends at 98.0, 64.0 and
+60.0%: each now moves it too little to learn both skills.  `aggregate` changes half a point at most,
+as all responses have similar lengths.
 
 Two policies are called old.  pi_old, in the ratio, is the policy before the group's first update
 as this file computes it, so that the ratio begins at exactly 1.  The sampler has the same weights

@@ -10,8 +10,8 @@ log-probabilities recorded here are those of the *whole* distribution at the sam
 even where top-k or top-p cut its tail, and so up to rounding the log pi_old of `grpo.py`.
 
 Try changing first: `--set rollout.top_k=1` with `small.json`.  All G responses then agree: no group
-is informative (by default 102 of 185 are), and accuracy stays at 20.0%.  Two tokens to choose from
-suffice: `top_k=2` ends at 98.5%.  Or drop rows whenever one has finished (`n_going < len(rows)`):
+is informative (by default 101 of 185 are), and accuracy stays at 20.0%.  Two tokens to choose from
+suffice: `top_k=2` ends at 99.0%.  Or drop rows whenever one has finished (`n_going < len(rows)`):
 the tokens are the same, and answering 256 problems takes 10% longer, as each drop copies the
 others.
 

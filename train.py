@@ -76,17 +76,15 @@ def train(
         # 4. Learn.  Each response is compared with the mean of its group.  In a group of equal
         # rewards none was better than another: it teaches nothing, though it was paid for.  Only a
         # KL penalty reads it: what the policy could and could not do there, it shall not forget.
-        advantages = [
-            group_advantages(attempt.rewards, cfg.update.advantage).to(model.device)
+        pairs = [
+            (attempt.group, group_advantages(attempt.rewards, cfg.update.advantage))
             for attempt in attempts
-        ]  # (G,) each
-        n_informative = sum(bool(A.any()) for A in advantages)
-        pairs = zip([attempt.group for attempt in attempts], advantages, strict=True)
-        learned = [(group, A) for group, A in pairs if A.any() or reference]
+        ]  # each a group and its advantages (G,)
+        informative = sum(bool(A.any()) for _, A in pairs)
+        learned = [(group, A.to(model.device)) for group, A in pairs if A.any() or reference]
         stats = {"loss": 0.0}
         if learned:
-            if cfg.update.decay:
-                # the learning rate falls linearly, to 0 after the last step
+            if cfg.update.decay:  # linearly, to 0 after the last step
                 set_rate(run.optimizer, cfg.update.lr * (1 - run.step / run.record.n_steps))
             with costs.clock("update"):
                 groups, A = zip(*learned, strict=True)
@@ -95,7 +93,7 @@ def train(
         # 5. Record.  Now and then the policy answers held-out problems, greedily; these responses
         # are not training's, and not counted as its cost.
         run.step += 1
-        step = Step(run.step, offer, chosen, attempts, n_informative, stats)
+        step = Step(run.step, offer, chosen, attempts, informative, stats)
         costs.count(step)
         if run.evaluation_due():
             step.evaluation = policy.evaluate(heldout, costs.clock)

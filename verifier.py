@@ -16,7 +16,7 @@ Where it stands: `verify` gives the verdict that the reward r(x, y) is made of. 
 it once for each response.  To watch it decide:  python verifier.py "so \boxed{\tfrac{2}{4}}" "0.5"
 
 Try changing first: `TRUST` in `answers/extraction.py`, the places where an answer may stand.
-Without its last row `small.json` ends at 0.0% instead of 99.5%: no response is ever right, in
+Without its last row `small.json` ends at 0.0% instead of 99.0%: no response is ever right, in
 training or in evaluation.
 """
 

@@ -9,7 +9,7 @@ Where it stands: the first of the three questions that `verifier.py` asks.  `fin
 through the table `TRUST` at the end of this file and takes the first form that occurs.  A new place
 for an answer is one more function and one more row.
 
-Try changing first: `TRUST`.  Without its last row `small.json` ends at 0.0% instead of 99.5%, and
+Try changing first: `TRUST`.  Without its last row `small.json` ends at 0.0% instead of 99.0%, and
 none of its 185 groups is informative: "8+5=13,...#843" no longer holds an answer, so no response is
 ever rewarded.  One more row that takes the last number of any other response changes nothing there,
 not one reward: that model knows its format, and a looser place does not help it.

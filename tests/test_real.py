@@ -78,7 +78,7 @@ def test_nothing_that_can_be_copied_from_a_product_is_paid():
 @pytest.fixture
 def on_base(in_the_project, monkeypatch):
     """The small base model adds, too: it stands in for the checkpoint that is not here."""
-    monkeypatch.setattr(real, "CONFIG", ROOT / "small.json")
+    monkeypatch.setattr(real, "CONFIG", ROOT / "configs/plain.json")
     return {"model": str(ROOT / "base"), "device": "cpu"}
 
 
