@@ -40,10 +40,11 @@ where "never" is beyond 10^14.  So at 0.3 each dull problem costs three groups, 
 The rewards that a selector is given here are the verifier's verdicts, 1 for right and 0 for wrong:
 whether a problem can still teach depends on them, however the advantages are made.
 
-Try changing first: `ema`, with `--set selector.name=dopr`.  At 0.3 the default job ends at 38.5,
-30.0 and 21.5% on seeds 0 to 2; at 0.9 it ends at 60.0, 99.0 and 98.5%, since a group is eight
-observations, and the newest group is the best guess of the next.  Then `bonus`, at that ema: 0 ends
-at 60.0, 99.0 and 98.0%, but 1 at 21.0, 27.5 and 20.5%, as curiosity outweighs the history.
+Try changing first: `ema`, with `--set selector.name=dopr --set selector.bonus=0.2`.  At 0.9 71, 56
+and 62 of the 185 groups are informative on seeds 0 to 2, at 0.3 only 35, 27 and 30, since a group
+is eight observations, and the newest group is the best guess of the next.  Then `bonus`, with ema
+0.9: at 0 it is 98, 63 and 77 groups, and at 1 it is 34, 37 and 37, as curiosity outweighs the
+history.  All of these runs end at 98.0 to 99.0%: the default job forgives much.
 """
 
 from __future__ import annotations
