@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from functools import partial
+from itertools import accumulate
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from conftest import NEEDS_TRANSFORMERS_5, ROOT, random_model, train_small, write_carries
 from safetensors.torch import load_file
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 import evaluate
@@ -454,6 +457,42 @@ def test_the_parts_of_the_prediction_by_hand():
     cfg = build(Config, {**keys, "precision": "float32"})
     parts = memory.predict(model, 1_010_000, cfg, 3, n_learned=10_000)
     assert parts["weights"] == 4e6 + 4e4 and parts["gradients"] == 4e4
+
+
+def allocated(function):
+    """The most bytes that the CPU's allocator had given out at once within a call."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        function()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("update", [{}, {"micro_batch": 1, "recompute": True}], ids=str)
+def test_an_update_takes_the_memory_that_is_predicted(precision, update):
+    """Of a tiny model, whose weights, moments and activations are of like size."""
+    shape = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "head_dim": 64}
+    keys = {"rollout": {"group_size": 4, "max_new_tokens": 20}, "update": update}
+    cfg = build(Config, {"precision": precision, "lora": {"rank": 16}, **keys})
+    model = random_model(vocab_size=1000, **shape)
+    model.low_precision = torch.bfloat16 if precision == "bfloat16" else None
+    model.recompute = cfg.update.recompute
+    add_adapters(model, cfg.lora, seed=0)
+    group = generate(
+        model, range(3, 33), 4, max_new_tokens=20, stop_ids=[],
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(learned, fused=True)
+    step = partial(update_policy, model, optimizer, [group], [torch.tensor([1.0, -1, 2, -2])], cfg)
+    step()  # from now on the moments are there
+    moments = [m for state in optimizer.state.values() for m in state.values()]
+    measured = sum(t.nbytes for t in (*model.parameters(), *moments)) + allocated(step)
+    n, n_learned = (sum(w.numel() for w in ws) for ws in (model.parameters(), learned))
+    activations = memory._activations(model.config, n_learned, cfg, 30, 4)
+    parts = memory.predict(model.config, n, cfg, 30, n_learned=n_learned)
+    predicted = parts["weights"] + parts["AdamW"] + 4 * n_learned + activations
+    assert 0.8 < measured / predicted < 1.1
 
 
 QWEN25_15B = {"model_type": "qwen2", "hidden_size": 1536, "intermediate_size": 8960,
