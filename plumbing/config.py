@@ -236,7 +236,7 @@ class Config:
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(
-        "float32", "arithmetic within the model; the weights themselves stay in float32"
+        "float32", "arithmetic within the model; the weights that are trained stay in float32"
     )
     compile: Literal["auto", "on", "off"] = key(
         "auto", "torch.compile for the layers, in updates and in graphs; auto: on CUDA, long runs",
