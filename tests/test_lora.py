@@ -1,7 +1,9 @@
 """lora.py: the parity with PEFT, what is frozen, what is merged and when, what is saved."""
 
 import json
+import os
 import shutil
+import signal
 from functools import partial
 from itertools import accumulate
 
@@ -379,13 +381,36 @@ def test_a_checkpoint_holds_adapters_and_their_moments_alone(run):
     assert len(tensors) == 4 * 2 * 7 * 3  # the weight and three of AdamW's; A and B; layers
 
 
+def killed_in_update(n, out, keys):
+    """A run in a process of its own that dies in its n-th update; returns how that process ended."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        genuine, left = torch.optim.AdamW.step, [n]
+
+        def fatal(optimizer):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            genuine(optimizer)
+
+        torch.optim.AdamW.step = fatal
+        train_small(out, keys)
+        os._exit(99)
+    return os.waitpid(child, 0)[1]
+
+
 @pytest.mark.usefixtures("in_the_project")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path, sets, precision):
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_stopped_or_killed_and_resumed_it_ends_with_the_same_bits(tmp_path, sets, precision, end):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     keys = [*sets, f"precision={precision}"]
     assert train_small(whole, keys) == 0
-    assert train_small(parts, [*keys, "steps=3"]) == 0
+    if end == "stopped":
+        assert train_small(parts, [*keys, "steps=3"]) == 0
+    else:  # after the checkpoint of step 4
+        assert killed_in_update(6, parts, keys) == signal.SIGKILL
     assert train_small(parts, keys, ["--resume"]) == 0
     for name in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
