@@ -382,7 +382,7 @@ def test_a_checkpoint_holds_adapters_and_their_moments_alone(run):
 
 
 def killed_in_update(n, out, keys):
-    """A run in a process of its own that dies in its n-th update; returns how that process ended."""
+    """A run in a process of its own that dies in its n-th update; returns its wait status."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
