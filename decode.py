@@ -115,7 +115,7 @@ class Decoder:
             rotation = self.rotary[:, position]  # (2, D)
         else:
             rotation = self.rotary[:, position - self.start, None]  # (2, n, 1, D)
-        x = F.embedding(token, self.embedding)  # (n, C)
+        x = F.embedding(token, self.embedding).type_as(self.norm)  # (n, C)
         for layer in self.layers:
             x = self.layer(layer, x, rotation, self.t, S, mask)
         self.t += 1

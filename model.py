@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from plumbing.settings import read_settings
-from plumbing.weights import find_folder, read_json, read_tensors, write_folder
+from plumbing.weights import EMBEDDING, find_folder, read_json, read_tensors, write_folder
 
 KeysAndValues = tuple[Tensor, Tensor]  # of one layer, (B, K, S, D) each
 
@@ -121,7 +121,8 @@ class Transformer(nn.Module):
         positions, mask = positions_and_mask(T, before, start, tokens.device)
         cos, sin = self.rotary(before + T)[:, positions]  # (T, D) each, (B, 1, T, D) when padded
 
-        x = self.model["embed_tokens"](tokens)  # (B, T, C)
+        # the sums of the layers are of the norms' type, also where the matrices are in bfloat16
+        x = self.model["embed_tokens"](tokens).type_as(self.model["norm"].weight)  # (B, T, C)
         learning = torch.is_grad_enabled()
         step = self.compiled if self.compiled and learning else Block.__call__
         if self.recompute and learning:
@@ -195,7 +196,8 @@ class Transformer(nn.Module):
 
         `weights` are given where this process holds only a shard of them.
         """
-        write_folder(Path(folder), self.hf_config, self.dtype, weights or self.state_dict())
+        weights = weights or self.state_dict()
+        write_folder(Path(folder), self.hf_config, weights[EMBEDDING].dtype, weights)
 
 
 class Block(nn.Module):

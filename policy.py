@@ -29,10 +29,11 @@ from torch import Tensor
 
 from data import Problem, load_tokenizer, make_prompts, with_problem
 from graphs import compiled_block
+from lora import add_adapters, base_of
 from model import Transformer, load
 from plumbing import parallel
 from plumbing.command import UserError
-from plumbing.config import Config
+from plumbing.config import Config, stream_seed
 from plumbing.device import generator, graph_and_compiled, pick_device
 from plumbing.record import Attempt
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
@@ -52,6 +53,23 @@ def numbers(values: Iterable[float], n: int, what: str) -> list[float]:
     return found.tolist()
 
 
+def starting_model(cfg: Config, folder: Path, device: torch.device) -> Transformer:
+    """Return a folder's checkpoint on the device and in the configured precision.
+
+    It has adapters where `lora.rank` is above 0.
+    """
+    sharded = cfg.shard and parallel.world() > 1
+    model = load(folder, "cpu" if sharded or cfg.lora.rank else device)
+    model.recompute = cfg.update.recompute
+    model.low_precision = torch.bfloat16 if cfg.precision == "bfloat16" else None
+    if sharded:
+        parallel.shard(model, device)
+    elif cfg.lora.rank:
+        add_adapters(model, cfg.lora, stream_seed(cfg.seed, "adapters"))
+        model.to(device)
+    return model
+
+
 class Policy:
     """The model with its tokenizer, its prompts and its verifier."""
 
@@ -59,7 +77,7 @@ class Policy:
         self.cfg = cfg
         self.folder = find_folder(cfg.model)
         self.device = pick_device(cfg.device)
-        self.model = self.load()
+        self.model = starting_model(cfg, self.folder, self.device)
         self.tokenizer = load_tokenizer(self.folder)
         # they are needed in `save`, and read here so that a bad file is refused before the run
         self.generation = generation_settings(self.folder)
@@ -76,16 +94,11 @@ class Policy:
         if self.limits["compiled"] and not cfg.shard:
             self.model.compiled = compiled_block(self.model)
 
-    def load(self) -> Transformer:
-        """Return the starting checkpoint on the configured device, in the configured precision."""
-        cfg = self.cfg
-        sharded = cfg.shard and parallel.world() > 1
-        model = load(self.folder, "cpu" if sharded else self.device)
-        model.recompute = cfg.update.recompute
-        model.low_precision = torch.bfloat16 if cfg.precision == "bfloat16" else None
-        if sharded:
-            parallel.shard(model, self.device)
-        return model
+    def reference(self) -> Transformer:
+        """Return the starting model, for the KL penalty; under adapters it is there already."""
+        if self.cfg.lora.rank:
+            return base_of(self.model)
+        return starting_model(self.cfg, self.folder, self.device)
 
     # ---------------------------------------------------------- training: few problems, many tries
 

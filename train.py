@@ -36,6 +36,7 @@ import torch
 import report
 from data import Problem
 from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
+from lora import merged_weights, save_adapters
 from plumbing import checkpoint, disk, parallel, setup
 from plumbing.command import Parser, UserError, command, why
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
@@ -53,7 +54,7 @@ def train(
 ) -> None:
     """Carry out the algorithm above, stage by stage, until the steps or rollouts are spent."""
     model, selector, costs = policy.model, run.selector, run.costs
-    reference = policy.load() if cfg.update.kl_coef > 0 else None
+    reference = policy.reference() if cfg.update.kl_coef > 0 else None
     M, G = min(cfg.selector.candidates, len(pool)), cfg.rollout.group_size
 
     while run.goes_on():
@@ -136,8 +137,9 @@ def build(
     with parallel.all_or_none():
         setup.refuse_overflow(policy.model, prompts[0], policy.folder)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW
+    learned = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = adamw(
-        policy.model.parameters(), lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
+        learned, lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
         weight_decay=cfg.update.weight_decay,
         fused=True,  # one pass over the weights instead of a dozen, and no temporary copies
     )  # fmt: skip
@@ -169,9 +171,12 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
             if run.stopped_by:
                 print(f"stopped after step {run.step}, which is saved; add --resume to go on")
                 return 128 + run.stopped_by
-            weights, summary = weights_of(policy.model), summary_of(run)
+            whole = merged_weights if cfg.lora.rank else weights_of
+            weights, summary = whole(policy.model), summary_of(run)
             if parallel.rank() == 0:
                 disk.replace_folder(out / "model", partial(policy.save, weights=weights))
+                if cfg.lora.rank:
+                    disk.replace_folder(out / "adapter", partial(save_adapters, policy.model, cfg))
                 disk.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
                 report.show(out)
     except KeyboardInterrupt as error:  # a second signal, or one before `Run.open` minds them

@@ -194,6 +194,25 @@ class UpdateConfig:
         check(self)
 
 
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    rank: int = key(
+        0, "r of the adapters that are trained in place of the weights (lora.py); 0: none", least=0
+    )
+    alpha: float = key(32.0, "what an adapter adds is multiplied by alpha / rank", above=0)
+    targets: tuple[Projection, ...] = key(
+        get_args(Projection), "the projections of each layer that have an adapter"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.targets:
+            raise UserError("targets: names no projection; rank=0 is a run without adapters")
+
+
 @dataclass(frozen=True)
 class Config:
     model: str = key("base", "a Hugging Face folder (or hub id) of a Qwen2, Qwen3 or Llama model")
@@ -217,7 +236,7 @@ class Config:
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(
-        "float32", "arithmetic within the model; the weights themselves stay in float32"
+        "float32", "arithmetic within the model; the weights that are trained stay in float32"
     )
     compile: Literal["auto", "on", "off"] = key(
         "auto", "torch.compile for the layers, in updates and in graphs; auto: on CUDA, long runs",
@@ -233,6 +252,7 @@ class Config:
     selector: SelectorConfig = key(SelectorConfig, "which problem to roll out")
     rollout: RolloutConfig = key(RolloutConfig, "sampling of responses")
     update: UpdateConfig = key(UpdateConfig, "the GRPO update")
+    lora: LoraConfig = key(LoraConfig, "low-rank adapters")
 
     def __post_init__(self) -> None:
         if self.precision == "float16":
@@ -243,6 +263,8 @@ class Config:
         check(self)
         if self.shard and self.update.offload:
             raise UserError("update.offload: AdamW's state is already split by shard; choose one")
+        if self.shard and self.lora.rank:
+            raise UserError("shard: splits what is learned, and adapters are small; leave it out")
 
 
 # --------------------------------------------------------------------------- validation
@@ -279,7 +301,7 @@ def _has_type(value: object, hint: object) -> bool:
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_has_type(item, int) for item in value)
+        return isinstance(value, tuple) and all(_has_type(i, get_args(hint)[0]) for i in value)
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
@@ -291,7 +313,8 @@ def _type_name(hint: object) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
-        return "a list of whole numbers"
+        each = get_args(hint)[0]
+        return "a list of " + ("whole numbers" if each is int else _type_name(each))
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
     return names.get(hint, "an object of keys")
 

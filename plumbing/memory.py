@@ -11,7 +11,8 @@ float32 training has four copies (the weights, their gradients, the two moments 
                      norms 4C, attention 5HD, SwiGLU 4M   (`kept_for_backward`)
 
 but not the (G, T, V) logits, which alone would be 15 GB for G = 8, T = 3,072 and V = 150,000:
-`grpo.token_logprobs` makes them for a few positions at a time.
+`grpo.token_logprobs` makes them for a few positions at a time.  Weights that are frozen under
+adapters (`lora.py`) are there once while training, in `precision`: 2n bytes in bfloat16.
 
 Where it stands: `train.py` prints the prediction before the first step.  It is an estimate for the
 longest prompt with the longest response; allocators and libraries take some more.
@@ -51,25 +52,28 @@ def reads_rows_whole(device: str, rows: int, prompt: int, new: int) -> bool:
 
 
 def predict(
-    model: ModelConfig, n_weights: int, cfg: Config, longest_prompt: int, processes: int = 1
-) -> dict[str, float]:
+    model: ModelConfig, n_weights: int, cfg: Config, longest_prompt: int, processes: int = 1,
+    n_learned: int | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Return the bytes on one device at the peak of a run, by part.
 
     `longest_prompt` is in tokens; `processes` is how many share each group and, with `shard`, the
-    weights.
+    weights.  Of the `n_weights` only `n_learned` are trained where there are adapters.
     """
-    all_weights = 4 * n_weights  # in float32
+    n_learned = n_weights if n_learned is None else n_learned
+    all_weights = 4 * n_learned + _width(cfg) * (n_weights - n_learned)
     shards = processes if cfg.shard else 1
     rows = cfg.rollout.group_size // processes
-    moments = 0.0 if cfg.update.offload and kind(cfg.device) != "cpu" else 2 * all_weights / shards
+    offloaded = cfg.update.offload and kind(cfg.device) != "cpu"
+    moments = 0.0 if offloaded else 2 * 4 * n_learned / shards
     always = {"weights": all_weights / shards, "AdamW": moments}
-    if cfg.update.kl_coef > 0:
+    if cfg.update.kl_coef > 0 and n_learned == n_weights:  # under adapters it is there already
         always["reference"] = all_weights / shards
     unsharded = all_weights if shards > 1 else 0  # the whole model, put together for sampling
     sampling = {"sampling": unsharded + _sampling(model, n_weights, cfg, longest_prompt, rows)}
     update = {
-        "gradients": all_weights / shards,
-        "activations": _activations(model, n_weights, cfg, longest_prompt, rows),
+        "gradients": 4 * n_learned / shards,
+        "activations": _activations(model, n_learned, cfg, longest_prompt, rows),
     }
     return always | max(sampling, update, key=lambda parts: sum(parts.values()))
 
@@ -97,7 +101,7 @@ def _sampling(
 
 
 def _activations(
-    model: ModelConfig, n_weights: int, cfg: Config, longest_prompt: int, rows: int
+    model: ModelConfig, n_learned: int, cfg: Config, longest_prompt: int, rows: int
 ) -> int:
     """Return the bytes that one backward pass needs beside weights and gradients."""
     low = cfg.precision == "bfloat16"
@@ -115,7 +119,7 @@ def _activations(
         layers = model.n_layers * tokens * 4 * model.hidden_size + one_layer
     chunk = max(LOGITS_AT_ONCE, rows * model.vocab_size)
     logits = 4 * 4 * min(chunk, sampled * model.vocab_size)  # four such tensors at a time
-    lowered = 2 * n_weights if low else 0  # autocast keeps a copy of the weights while it is on
+    lowered = 2 * n_learned if low else 0  # autocast keeps a copy of these while it is on
     return layers + logits + lowered
 
 

@@ -164,7 +164,8 @@ def sum_gradients(model: nn.Module) -> None:
     """Add up the gradients that each process has of its own rows (FSDP2 has done so already)."""
     if world() == 1 or isinstance(model, FSDPModule):
         return
-    waiting = [dist.all_reduce(p.grad, async_op=True) for p in model.parameters()]
+    learned = [p for p in model.parameters() if p.requires_grad]
+    waiting = [dist.all_reduce(p.grad, async_op=True) for p in learned]
     for work in waiting:
         work.wait()
 

@@ -202,10 +202,16 @@ def weights_of(model: Transformer) -> dict[str, Tensor]:
     return {name: parallel.whole(w).cpu() for name, w in model.state_dict().items()}
 
 
+def learned(model: Transformer) -> list[tuple[str, Tensor]]:
+    """Return the weights that training changes, with their names: all, or those of adapters."""
+    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+
+
 def tensors_of(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the whole weights and AdamW's state, by name, in CPU memory."""
-    tensors = {f"model.{name}": w for name, w in weights_of(model).items()}
-    for name, parameter in model.named_parameters():
+    """Return the whole weights that are learned and AdamW's state, by name, in CPU memory."""
+    tensors = {}
+    for name, parameter in learned(model):
+        tensors[f"model.{name}"] = parallel.whole(parameter.detach()).cpu()
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
     return tensors
@@ -218,7 +224,7 @@ def restore_model(
 
     Raises KeyError or ValueError where a tensor is missing or has another shape than its weight.
     """
-    for name, parameter in model.named_parameters():
+    for name, parameter in learned(model):
         prefix = f"optimizer.{name}."
         slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
         if slots and slots.keys() != {"step", "exp_avg", "exp_avg_sq"}:

@@ -108,9 +108,12 @@ def refuse_overflow(model: Transformer, prompt: list[int], folder: Path) -> None
 
 def say_memory(cfg: Config, model: Transformer, prompts: list[list[int]]) -> None:
     """Print how much memory the run will take at its peak, and for what."""
-    n_weights = sum(parameter.numel() for parameter in model.parameters())
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    n_weights, n_learned = sum(n for n, _ in sizes), sum(n for n, learned in sizes if learned)
     longest = max(map(len, prompts))
-    parts = memory.predict(model.config, n_weights, cfg, longest, parallel.world())
+    parts = memory.predict(
+        model.config, n_weights, cfg, longest, parallel.world(), n_learned=n_learned
+    )
     print(f"memory: {memory.describe(parts)}", flush=True)
 
 

@@ -52,11 +52,12 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 def find_folder(folder_or_hub_id: str | Path) -> Path:
     """Return the folder itself or, for `owner/name` on the Hugging Face hub, a downloaded copy.
 
-    Raises `UserError` where there is no such folder and the hub does not give one.
+    Raises `UserError` where there is no such folder and the hub does not give one, and for a folder
+    of PEFT, which holds adapters and not what they belong to.
     """
     name = str(folder_or_hub_id)
     if os.path.isdir(name):  # unlike Path.is_dir it takes any name, even one that is too long
-        return Path(name)
+        return _no_adapter(Path(name))
     place = one_line(name)
     if os.path.lexists(name):
         raise UserError(f"{place}: not a folder; give the folder that holds config.json")
@@ -71,13 +72,24 @@ def find_folder(folder_or_hub_id: str | Path) -> Path:
 
     wanted = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
     except (OSError, ValueError, RuntimeError, HfHubHTTPError, HFValidationError) as error:
         reason = one_line(str(error).strip().split("\n")[0])
         raise UserError(
             f"{place}: no such model folder{where}, and not to be had from the Hugging Face hub "
             f"({reason}); without a network, give the folder of a downloaded copy"
         ) from error
+    return _no_adapter(folder)
+
+
+def _no_adapter(folder: Path) -> Path:
+    """Return the folder of a whole model."""
+    if os.path.lexists(folder / "adapter_config.json"):
+        raise UserError(
+            f"{folder}: holds an adapter; give the model that it was merged into (a run here "
+            "writes it as RUN/model, and PEFT's merge_and_unload makes it)"
+        )
+    return folder
 
 
 def write_folder(
@@ -87,14 +99,19 @@ def write_folder(
     settings = settings_to_write(hf_config, dtype)
     folder.mkdir(parents=True, exist_ok=True)
     disk.write_text(folder / "config.json", json.dumps(settings, indent=2, allow_nan=False) + "\n")
+    write_tensors(folder / "model.safetensors", tensors, like=folder / "config.json")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], like: Path) -> None:
+    """Write a safetensors file that those may read who may read the file `like`."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # written aside, for where the name is a link what it points to would be overwritten
-    aside = folder / f"model.safetensors{disk.UNFINISHED}"
+    aside = path.with_name(path.name + disk.UNFINISHED)
     disk.remove(aside)
     save_file(on_cpu, aside, metadata={"format": "pt"})
     # safetensors lets nobody but the owner read it, and another user's server may have to
-    aside.chmod(stat.S_IMODE((folder / "config.json").stat().st_mode))
-    aside.replace(folder / "model.safetensors")
+    aside.chmod(stat.S_IMODE(like.stat().st_mode))
+    aside.replace(path)
 
 
 # --------------------------------------------------------------------------- stop tokens
@@ -217,8 +234,6 @@ def _weight_files(folder: Path) -> list[Path]:
 
     Where both are there the index is a leftover: transformers too reads the single file.
     """
-    if os.path.lexists(folder / "adapter_config.json"):
-        raise UserError(f"{folder}: holds an adapter; give the model that it was merged into")
     single = folder / "model.safetensors"
     if os.path.lexists(single):
         return [regular(single)]

@@ -11,6 +11,7 @@ from plumbing.config import Config, build, differences
 WHOLE = {
     "stop_accuracy": 1,
     "selector": {"ema": 1, "bonus": 1},
+    "lora": {"alpha": 1},
     "rollout": {"temperature": 1, "top_p": 1},
     "update": {
         "lr": 1, "beta1": 0, "beta2": 0, "weight_decay": 1, "grad_clip": 2, "clip_low": 1,

@@ -43,12 +43,15 @@ def runs(tmp_path_factory):
         patch.setattr(train.report, "draw", lambda out: "not drawn")
         assert train.main(words("one")) == 0
         assert train.main(words("one, then shards", "steps=5")) == 0
+        assert train.main(words("adapters by one", "lora.rank=4")) == 0
     shutil.copytree(folder / "one", folder / "damaged")
     (folder / "damaged" / "checkpoint" / "state.json").write_text("{}")
     said = two_processes([
         words("shards, then copies", "steps=5", "shard=true"),
         words("shards, then copies", resume=True),
         words("one, then shards", "shard=true", resume=True),
+        words("adapters by two", "lora.rank=4", "steps=5"),
+        words("adapters by two", "lora.rank=4", resume=True),
         words("uneven", "rollout.group_size=7"),
         words("one"),  # which only the first process sees to be there already
         words("damaged", resume=True),
@@ -86,9 +89,9 @@ def test_every_run_ends_as_it_should_and_only_the_first_process_speaks(runs):
     (said, errors), (other_said, other_errors) = runs[1]
     # torch 2.9 itself says on every process's output how many others it met
     other_said = re.sub(r"^\[Gloo\] .*\n", "", other_said, flags=re.MULTILINE)
-    codes = "[0, 0, 0, 2, 2, 2]"
+    codes = "[0, 0, 0, 0, 0, 2, 2, 2]"
     assert codes in errors and codes in other_errors, errors + other_errors
-    assert said.count("held-out accuracy") == 3 and not other_said
+    assert said.count("held-out accuracy") == 5 and not other_said
     assert "Traceback" not in errors + other_errors
     for text in (errors, other_errors):
         assert "7 responses cannot be shared out evenly over 2 processes" in text
@@ -114,6 +117,16 @@ def assert_same_run(one, other):
 def test_two_processes_make_the_run_of_one(runs, name):
     """Also where the second five steps resume from the checkpoint of another kind of run."""
     assert_same_run(runs[0] / "one", runs[0] / name)
+
+
+def test_two_processes_learn_the_adapters_of_one(runs):
+    one, two = (runs[0] / f"adapters by {n}" for n in ("one", "two"))
+    assert_same_run(one, two)
+    base, learned = (load_file(f / "model.safetensors") for f in (ROOT / "base", two / "model"))
+    moved = [(learned[name] - base[name]).abs().max() for name in base]
+    assert max(moved) > 1e-4  # ten times what may separate the two
+    saved = load_file(two / "adapter" / "adapter_model.safetensors")
+    assert len(saved) == 3 * 7 * 2  # layers, projections, A and B
 
 
 def test_alone_everything_gives_back_what_it_was_given(tiny):

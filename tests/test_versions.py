@@ -2,7 +2,7 @@
 
 import json
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import transformers
@@ -43,7 +43,11 @@ def test_a_range_holds_the_tested_and_the_installed_version(name):
     wanted = read("requirements-dev.txt")[name]
     (pin,) = read("requirements-tested.txt")[name].specifier
     assert pin.operator == "==" and allows(wanted, pin.version)
-    assert allows(wanted, version(name))
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not installed, and what needs it is skipped too")
+    assert allows(wanted, installed)
 
 
 def test_every_tested_version_is_of_a_package_that_is_needed():
