@@ -76,9 +76,9 @@ def overlong(response: Response, problem: Problem) -> float:
         0                                     where |y| <= L_max - L_cache
         ((L_max - L_cache) - |y|) / L_cache   up to L_max, where it is -1
 
-    A response that is cut off has L_max tokens.  L_cache is `CACHE` of L_max.
+    A response that is cut off has L_max tokens.  L_cache is `CACHE` of L_max, in whole tokens.
     """
-    cache = CACHE * response.limit
+    cache = max(1, round(CACHE * response.limit))
     return max(-1.0, min(0.0, (response.limit - cache - response.length) / cache))
 
 
