@@ -393,15 +393,13 @@ def test_equal_rewards_that_are_not_0_or_1_teach_nothing(tmp_path, job):
 @pytest.mark.parametrize("masked", [False, True])
 def test_what_was_cut_off_may_be_left_out_of_the_loss(tmp_path, job, masked):
     """All of it was; the group was informative all the same, and its rollouts were paid for."""
-    sets = [
-        *job,
-        "rollout.max_new_tokens=8",
-        "rollout.temperature=3",
-        f"update.mask_truncated={str(masked).lower()}",
-    ]
+    (tmp_path / "mine.py").write_text("def score(a, b): return sum(map(ord, a)) % 7 / 7\n")
+    sets = [*job, "rollout.max_new_tokens=3", "rollout.temperature=1.5"]
+    sets += [f"update.mask_truncated={str(masked).lower()}"]
     assert train_small(tmp_path / "run", sets) == 0
-    last = read_steps(tmp_path / "run")[-1]
-    assert last["cut_off"] == 1 and last["rollouts"] == 32 and last["informative_groups"] > 0
+    *_, last = steps = read_steps(tmp_path / "run")
+    assert all(step["cut_off"] == 1 for step in steps)
+    assert last["rollouts"] == 32 and last["informative_groups"] > 0
     assert (last["updates"] == 0) == masked
     one, other = (
         load_file(file / "model.safetensors") for file in (ROOT / "base", tmp_path / "run/model")
