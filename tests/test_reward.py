@@ -394,7 +394,7 @@ def test_equal_rewards_that_are_not_0_or_1_teach_nothing(tmp_path, job):
 def test_what_was_cut_off_may_be_left_out_of_the_loss(tmp_path, job, masked):
     """All of it was; the group was informative all the same, and its rollouts were paid for."""
     (tmp_path / "mine.py").write_text("def score(a, b): return sum(map(ord, a)) % 7 / 7\n")
-    sets = [*job, "rollout.max_new_tokens=3", "rollout.temperature=1.5"]
+    sets = [*job, "rollout.max_new_tokens=12"]  # up to the carry that is forgotten or not
     sets += [f"update.mask_truncated={str(masked).lower()}"]
     assert train_small(tmp_path / "run", sets) == 0
     *_, last = steps = read_steps(tmp_path / "run")
