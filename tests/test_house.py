@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-TOP = "bound data decode evaluate graphs grpo model policy report rollout select train verifier"
-TOP += " warmup"
+TOP = "bound data decode evaluate graphs grpo model policy report reward rollout select train"
+TOP += " verifier warmup"
 FILES = {f"{name}.py" for name in TOP.split()}
 FILES |= {"README.md", "LICENSE", "small.json", "pyproject.toml", ".gitignore"}
 FILES |= {"requirements.txt", "requirements-dev.txt", "requirements-tested.txt"}
@@ -77,7 +77,8 @@ ALLOWED = {  # a file or folder, and all that it may import of ours
     "rollout": {"model", "decode", "graphs", "plumbing.weights"},
     "plumbing": {"plumbing", "model", "rollout", "data"},
     "grpo": {"model", "rollout", "plumbing"},
-    "policy": {"model", "rollout", "graphs", "verifier", "data", "plumbing"},
+    "reward": {"rollout", "verifier", "data", "plumbing"},
+    "policy": {"model", "reward", "rollout", "graphs", "verifier", "data", "plumbing"},
 }
 
 
