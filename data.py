@@ -59,12 +59,17 @@ MOST_CHARACTERS, MOST_BYTES = 1_000_000, 10**9  # of a line in a file of problem
 
 @dataclass(frozen=True)
 class Problem:
-    """A question, its gold answer, and the kind that figures group it by ("" where unknown)."""
+    """A question, its gold answer, and the kind that figures group it by ("" where unknown).
+
+    `fields` are all others of its line in a file, for a reward of one's own.  They are no part of
+    the prompt, and so not of what makes two problems equal.
+    """
 
     text: str
     answer: str
     kind: str = ""
     source: str = field(default="", compare=False, repr=False)  # its task, or its file and line
+    fields: dict = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -271,10 +276,10 @@ TASKS: dict[str, Task] = {
 def load_jsonl(path: str | Path) -> list[Problem]:
     """Read problems from lines {"problem": ..., "answer": ..., "kind": ...}; `kind` is optional.
 
-    "question" is read as "problem".  Of a worked answer only what stands behind its last "####", or
-    in its last \\boxed{}, is the gold.  `UserError` names the file and the line of whatever is
-    malformed or could never be solved; a problem that stands there twice with different answers is
-    told on the terminal.
+    "question" is read as "problem", and what else stands there is kept in `Problem.fields`.  Of a
+    worked answer only what stands behind its last "####", or in its last \\boxed{}, is the gold.
+    `UserError` names the file and the line of whatever is malformed or could never be solved; a
+    problem that stands there twice with different answers is told on the terminal.
     """
     path = Path(path)
     try:
@@ -300,7 +305,9 @@ def load_jsonl(path: str | Path) -> list[Problem]:
 
 def write_jsonl(path: Path, problems: list[Problem]) -> None:
     """Write problems as `load_jsonl` reads them, one line per problem."""
-    records = [{"problem": p.text, "answer": p.answer, "kind": p.kind} for p in problems]
+    records = [
+        {"problem": p.text, "answer": p.answer, "kind": p.kind, **p.fields} for p in problems
+    ]
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
 
 
@@ -329,7 +336,9 @@ def _parse_line(line: str, where: str) -> Problem:
         gold = gold_answer(str(answer))
     except ValueError as error:
         raise UserError(f"{where}: 'answer' {error}") from error
-    return Problem(problem, gold, kind, where)
+    known = ("problem" if "problem" in record else "question", "answer", "kind")
+    further = {name: value for name, value in record.items() if name not in known}
+    return Problem(problem, gold, kind, where, further)
 
 
 # --------------------------------------------------------------------------- prompts and tokens

@@ -8,6 +8,10 @@ throw samples away; with c right of n, the unbiased estimate is
     pass@k = 1 - C(n-c, k) / C(n, k)         the share of all choices of k that hold a right one
                                              (Chen et al. 2021, arXiv 2107.03374, eq. 1)
 
+A response counts as its verdict, 1 or 0.  Under a reward of one's own (`--reward`) it counts as its
+reward clipped to [0, 1], a share of a success: *greedy* and *avg@k* are then mean shares, and
+*pass@k* is the mean share of the best of k (`best_of_k`), which of shares 1 and 0 is the above.
+
 The intervals are those of the mean over problems, as if the file were a sample of all such
 problems: 95% percentile bootstrap (Efron 1979).
 
@@ -26,7 +30,9 @@ import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below
 import argparse
 import math
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +41,9 @@ from tqdm import tqdm
 
 from data import TASKS, Problem
 from plumbing.command import Parser, UserError, command
-from plumbing.config import Config, build, stream_seed, warn_of_backslash, with_date
+from plumbing.config import (
+    Config, build, read_value, stream_seed, warn_of_backslash, with_date,
+)  # fmt: skip
 from plumbing.device import generator
 from plumbing.disk import sha256_of
 from plumbing.evaluation import open_record, read_head
@@ -58,6 +66,19 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
+def best_of_k(shares: Sequence[float], k: int) -> float:
+    """Return the unbiased estimate, from shares of a success in [0, 1], of the best of k of them.
+
+    It is the mean of the largest over all choices of k.  The largest is at least v with the chance
+    that one of k is, which `pass_at_k` tells, and its mean is the sum of these chances from 0 up.
+    """
+    n, ordered = len(shares), sorted(shares)
+    return sum(
+        (v - lower) * pass_at_k(n, n - bisect_left(ordered, v), k)
+        for lower, v in pairwise(sorted({0.0, *shares}))
+    )
+
+
 def interval(
     values: Sequence[float], seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float, float]:
@@ -73,12 +94,16 @@ def scores(records: list[dict]) -> dict[str, tuple[float, float, float]]:
     found = {"greedy": interval([r["greedy_right"] for r in records])}
     k = len(records[0]["right"])
     if k:
-        counts = [sum(r["right"]) for r in records]
-        found[f"avg@{k}"] = interval([count / k for count in counts])
+        found[f"avg@{k}"] = interval([sum(r["right"]) / k for r in records])
         for size in sorted({2**i for i in range(1, k.bit_length())} | {k}):
             if 1 < size <= k:
-                found[f"pass@{size}"] = interval([pass_at_k(k, c, size) for c in counts])
+                found[f"pass@{size}"] = interval([best_of_k(r["right"], size) for r in records])
     return found
+
+
+def verdict(share: float) -> bool | float:
+    """Return a verdict as the record writes it: true, false, or a share of a success."""
+    return bool(share) if share in (0, 1) else share
 
 
 def question(problem: Problem, prompt: list[int]) -> dict:
@@ -97,14 +122,14 @@ def evaluate(
     Each problem has a random stream of its own, so that neither an interruption nor the size of the
     batch changes a sample.
     """
-    for problem, text in policy.greedy(problems, batch):
+    for problem, text, row in policy.greedy(problems, batch):
         stream = generator(policy.device)
         stream.manual_seed(stream_seed(seed, problem.text))
         sampled = policy.attempt(problem, k, stream) if k else None
         yield {
-            "greedy": text, "greedy_right": bool(policy.verdicts(problem, [text])[0]),
+            "greedy": text, "greedy_right": verdict(policy.verdict(problem, text, row)),
             "responses": sampled.texts if sampled else [],
-            "right": [bool(solved) for solved in sampled.solved] if sampled else [],
+            "right": [verdict(share) for share in sampled.solved] if sampled else [],
         }  # fmt: skip
 
 
@@ -144,6 +169,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--system", default="", help="system line of the chat template")
     add("--prefill", default="", help="what every response begins with; may hold {problem}")
     add("--max_new_tokens", type=int, default=0, help="a response's limit [40 or, of files, 1024]")
+    add("--reward", default="verifier",
+        help="what counts, as the key `reward` of a run: FILE.py:NAME, ... [verifier]")  # fmt: skip
     add("--batch", type=int, default=64, help="problems to answer greedily at once [64]")
     add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1', 'mps' or 'auto' [cpu]")
     add("--threads", type=int, default=1, help="CPU threads [1]")
@@ -166,12 +193,13 @@ def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:
     limit = args.max_new_tokens or (40 if args.data in TASKS else 1024)
     chosen = build(Config, {
         "model": args.model, "device": args.device, "threads": args.threads, "seed": args.seed,
-        "compile": "off",
+        "compile": "off", "reward": read_value(args.reward),
         "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
         "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
     })  # fmt: skip
     cfg = with_date(chosen, head.get("date"))
-    return cfg, {
+    reward = {} if cfg.reward == "verifier" else {"reward": cfg.reward}
+    return cfg, reward | {
         "data": args.data, "k": args.k, "temperature": args.temperature,
         "top_p": args.top_p, "max_new_tokens": limit, "template": args.template,
         "system": args.system, "prefill": args.prefill, "date": cfg.data.date, "seed": args.seed,
@@ -194,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(cfg.threads)
     problems = problems_named(args.data, args.benchmarks, args.n, args.seed)
     policy = Policy(cfg)
-    settings = {"model": args.model, "files": fingerprint(policy.folder), **settings}
+    files = fingerprint(policy.folder) | policy.reward.fingerprints(problems)
+    settings = {"model": args.model, "files": files, **settings}
     prompts = policy.prompts(problems)  # what cannot be encoded is refused
     check_lengths(policy.model, problems, prompts, settings["max_new_tokens"])
     questions = [question(*pair) for pair in zip(problems, prompts, strict=True)]

@@ -2,10 +2,11 @@
 
 What it teaches: policy gradients with verifiable rewards need neither a value network nor a learned
 reward.  Sample G responses to one problem and compare each with the group's own mean: what was
-better becomes likelier, what was worse becomes less likely.  Five functions, in the order of their
+better becomes likelier, what was worse becomes less likely.  Six functions, in the order of their
 use:
 
     group_advantages    A_g = (r_g - mean r) / std r           which responses were better
+    counted_tokens                                             which tokens count at all
     token_weights       w_t                                    how much each token counts
     token_logprobs      log pi(y_t | x, y_<t)                  what the model says of each token now
     grpo_loss           -sum_t w_t min[rho A, clip(rho) A]     the clipped surrogate
@@ -42,7 +43,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from model import KVCache, Transformer
 from plumbing import memory, parallel
-from plumbing.config import Config
+from plumbing.config import Config, UpdateConfig
 from rollout import Group
 
 
@@ -54,13 +55,40 @@ def group_advantages(rewards: Sequence[float] | Tensor, normalize: str = "std") 
     """
     if normalize not in ("std", "none"):
         raise ValueError(f"normalize must be 'std' or 'none', not {normalize!r}")
-    rewards = torch.as_tensor(rewards, dtype=torch.float32)
+    rewards = torch.as_tensor(rewards, dtype=torch.float32)  # (G,)
     # Equal rewards are found by comparing them: their mean may differ from them in the last bit,
     # and the standard deviation would blow that difference up to 1.
     if rewards.max() == rewards.min():
         return torch.zeros_like(rewards)
-    centred = rewards - rewards.mean()
-    return centred / rewards.std(correction=0) if normalize == "std" else centred
+    if normalize == "none":
+        return rewards - rewards.mean()
+    # The squares of very small rewards would be 0, and those of very large ones infinite.  A power
+    # of two brings their spread near 1 and changes no digit.
+    scale = 2.0 ** -math.frexp(rewards.max() - rewards.min())[1]
+    rewards = (rewards.double() * scale).float()
+    return (rewards - rewards.mean()) / rewards.std(correction=0)
+
+
+def counted_tokens(group: Group, mask_truncated: bool) -> Tensor:
+    """Return 1.0 on the response tokens that the loss is made of, and 0.0 elsewhere, (G, T_new).
+
+    These are all, or with `mask_truncated` only those of responses that ended by themselves: what
+    a response that was cut off would have come to, nobody knows (DAPO's overlong filtering, arXiv
+    2503.14476, section 3.4).  Its reward stays in the mean of the group, and so in the advantages
+    of the others.  A mean over tokens ("token") is then one over the tokens that are left, as in
+    DAPO; the mean over responses ("sequence") and the constant go on counting all G, so that a
+    response that was cut off adds 0 to the sum and 1 to what it is divided by.
+    """
+    return group.mask * group.finished[:, None] if mask_truncated else group.mask
+
+
+def is_read(group: Group, A: Tensor, update: UpdateConfig) -> bool:
+    """Say whether an update reads a group: its rewards differ, or there is a KL penalty.
+
+    One of which no token counts is not read, as momentum alone would move the weights.
+    """
+    counts = bool(counted_tokens(group, update.mask_truncated).any())
+    return counts and (update.kl_coef > 0 or bool(A.any()))
 
 
 def token_weights(mask: Tensor, aggregate: str, constant_length: int | None = None) -> Tensor:
@@ -227,6 +255,16 @@ def few_rows(group: Group, at_once: int) -> Sequence[Tensor]:
     return mine[group.lengths[mine].argsort(stable=True)].split(at_once) if at_once else [mine]
 
 
+def weights_of(groups: Sequence[Group], cfg: Config) -> Sequence[Tensor]:
+    """Return how much each token of several groups counts in their one loss, (G, limit) each."""
+    limit, update = cfg.rollout.max_new_tokens, cfg.update
+    masks = [counted_tokens(group, update.mask_truncated) for group in groups]  # (G, T_new) each
+    # groups have different lengths: padded to the limit, their masks can be put together
+    counted = torch.cat([F.pad(mask, (0, limit - mask.shape[1])) for mask in masks])
+    weights = token_weights(counted, update.aggregate, limit)  # (len(groups) * G, limit)
+    return weights.split(cfg.rollout.group_size)
+
+
 def backward(
     model: Transformer,
     groups: Sequence[Group],
@@ -242,13 +280,11 @@ def backward(
     `old_logps` holds pi_old of each few rows in turn; it is empty in the first update, which fills
     it with its own log-probabilities, so that the ratio begins at exactly 1.
     """
-    G, limit, update = cfg.rollout.group_size, cfg.rollout.max_new_tokens, cfg.update
-    # groups have different lengths: padded to the limit, their masks can be put together
-    masks = torch.cat([F.pad(group.mask, (0, limit - group.mask.shape[1])) for group in groups])
-    weights = token_weights(masks, update.aggregate, limit)  # (len(groups) * G, limit)
+    update, weights = cfg.update, weights_of(groups, cfg)  # (G, limit) for each group
+    n_tokens = sum(group.lengths.sum() for group in groups)
     totals: dict[str, float] = {}
     olds = iter(list(old_logps))
-    for group, A, weight in zip(groups, advantages, weights.split(G), strict=True):
+    for group, A, weight in zip(groups, advantages, weights, strict=True):
         for rows in few_rows(group, update.micro_batch):
             L = int(group.lengths[rows].max())
             mask, sampled = group.mask[rows, :L], group.logprobs[rows, :L]  # (rows, L)
@@ -271,7 +307,7 @@ def backward(
             )  # fmt: skip
             loss.backward()
             gap = (old_logp - sampled).abs() * mask  # (rows, L)
-            stats |= {"loss": loss.item(), "sampler_gap": float(gap.sum() / masks.sum())}
+            stats |= {"loss": loss.item(), "sampler_gap": float(gap.sum() / n_tokens)}
             for name, value in stats.items():
                 totals[name] = totals.get(name, 0.0) + value
             totals["sampler_gap_max"] = max(totals.get("sampler_gap_max", 0.0), float(gap.max()))

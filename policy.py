@@ -4,7 +4,7 @@ What it teaches: what surrounds a language model before it can be reinforced.  A
 template turn a problem into a prompt, stop tokens end the responses, and the verifier judges the
 texts.  Verdict and reward are two things: the *verdict* says whether a response is right, and the
 selector learns from it which problems can still teach; the *reward* is what the advantages are made
-of, and may be shaped.  Here the reward is the verdict.
+of, and may be shaped.  By default the reward is the verdict; `reward.py` holds the others.
 
 Where it stands: the lines "y_1..y_G" and "r_g" of the algorithm box in `train.py`, and pi_theta
 together with the prompt x and the reward r(x, y), in the formulas of all files.
@@ -38,6 +38,7 @@ from plumbing.device import generator, graph_and_compiled, pick_device
 from plumbing.record import Attempt
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
+from reward import Reward
 from rollout import Group, check_stop_ids, generate_batch, generate_groups
 from verifier import extract_answer, verify
 
@@ -70,11 +71,23 @@ def starting_model(cfg: Config, folder: Path, device: torch.device) -> Transform
     return model
 
 
+def accuracies(judged: Iterable[tuple[str, float]]) -> dict:
+    """Return the mean verdict over all problems and over those of each kind."""
+    of_kind: dict[str, list[float]] = {}
+    for kind, solved in judged:
+        of_kind.setdefault(kind, []).append(solved)
+    return {
+        "accuracy": float(np.mean([each for verdicts in of_kind.values() for each in verdicts])),
+        "accuracy_by_kind": {k: float(np.mean(some)) for k, some in sorted(of_kind.items())},
+    }
+
+
 class Policy:
-    """The model with its tokenizer, its prompts and its verifier."""
+    """The model with its tokenizer, its prompts, its verifier and its reward."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
+        self.reward = Reward(cfg.reward, cfg.rollout.max_new_tokens)
         self.folder = find_folder(cfg.model)
         self.device = pick_device(cfg.device)
         self.model = starting_model(cfg, self.folder, self.device)
@@ -120,12 +133,21 @@ class Policy:
 
     def judged(self, problem: Problem, group: Group) -> Attempt:
         """Return a group with its texts, verdicts and rewards."""
-        n, texts = len(group.tokens), self.texts(repeat(problem), group)
+        texts = self.texts(repeat(problem), group)
+        # one process asks: a reward of one's own may be slow, or another at each call
+        solved, rewards = parallel.from_first(lambda: self.judge(problem, texts, group))
+        return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
+
+    def judge(
+        self, problem: Problem, texts: list[str], group: Group
+    ) -> tuple[list[float], list[float]]:
+        """Return the verdict and the reward of each response, (G,) each."""
+        n = len(texts)
         solved = numbers(self.verdicts(problem, texts), n, "verdicts")
         if not {0, 1}.issuperset(solved):
             raise UserError(f"the verdicts of {problem.text!r} must be 0 or 1: {solved}", code=1)
         rewards = numbers(self.rewards(problem, texts, solved, group), n, "rewards")
-        return Attempt(group, texts, list(map(extract_answer, texts)), solved, rewards)
+        return self.reward.verdicts(solved, rewards), rewards
 
     def prompt(self, problem: Problem) -> list[int]:
         """Return the prompt's tokens, which are made once; see `prompts`."""
@@ -162,22 +184,8 @@ class Policy:
     def rewards(
         self, problem: Problem, texts: list[str], solved: list[float], group: Group
     ) -> list[float]:
-        """Return the reward r(x, y) of each response, (G,): here its verdict and nothing else."""
-        return list(solved)
-
-    def entropy(self, attempt: Attempt, whose: str) -> float | None:
-        """Return the entropy that gates the selector's bonus; None where `whose` is "none".
-
-        "policy": the mean of -log p over the sampled tokens, in nats per token.  "answers": the
-        entropy of the distribution of the group's final answers, in nats per response.
-        """
-        if whose == "policy":
-            return attempt.group.entropy()
-        if whose == "none":
-            return None
-        answers = [str(answer) for answer in attempt.answers]
-        share = np.unique(answers, return_counts=True)[1] / len(answers)
-        return float(-(share * np.log(share)).sum())
+        """Return the reward r(x, y) of each response, (G,), from the verifier's verdicts or not."""
+        return self.reward(problem, texts, solved, group)
 
     # --------------------------------------------------------- evaluation: many problems, one try
 
@@ -192,20 +200,23 @@ class Policy:
         by_length = sorted(problems, key=lambda problem: len(self.prompt(problem)))
         mine = by_length[parallel.rank() :: parallel.world()]
         with clock("evaluate"), parallel.unsharded(self.model):
-            answered = self.greedy(mine, self.cfg.eval_batch)
-            judged = [(p.kind, verify(t, p.answer)) for p, t in answered]
+            answered = list(self.greedy(mine, self.cfg.eval_batch))
+            with parallel.all_or_none():
+                judged = [(p.kind, self.verdict(p, text, row)) for p, text, row in answered]
             of_all = parallel.gather(judged)
-        right: dict[str, list[bool]] = {}
-        for kind, ok in chain(*of_all):
-            right.setdefault(kind, []).append(ok)
-        by_kind = {kind: float(np.mean(oks)) for kind, oks in sorted(right.items())}
-        return {
-            "accuracy": float(np.mean([ok for oks in right.values() for ok in oks])),
-            "accuracy_by_kind": by_kind,
-        }
+        return accuracies(chain(*of_all))
 
-    def greedy(self, problems: list[Problem], batch: int) -> Iterator[tuple[Problem, str]]:
-        """Yield each problem with its likeliest response; `batch` problems are answered at once."""
+    def verdict(self, problem: Problem, text: str, row: Group) -> float:
+        """Return the verdict on one response, whose reward is asked for only where it is that."""
+        if self.reward.verified:
+            return self.verdicts(problem, [text])[0]
+        return self.judge(problem, [text], row)[0][0]
+
+    def greedy(self, problems: list[Problem], batch: int) -> Iterator[tuple[Problem, str, Group]]:
+        """Yield each problem with its likeliest response, as a text and as a group of one.
+
+        `batch` problems are answered at once.
+        """
         unused = generator(self.device)  # what is drawn from it is not used
         for first in range(0, len(problems), batch):
             some = problems[first : first + batch]
@@ -213,7 +224,8 @@ class Policy:
                 self.model, self.prompts(some), temperature=0.0, generator=unused,
                 **self.limits,
             )  # fmt: skip
-            yield from zip(some, self.texts(some, group), strict=True)
+            for i, (problem, text) in enumerate(zip(some, self.texts(some, group), strict=True)):
+                yield problem, text, group.row(i)
 
     def save(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """Write a Hugging Face folder: the trained weights, and the files that say how to use them.

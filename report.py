@@ -59,7 +59,8 @@ def summary_lines(s: dict) -> list[str]:
     ]
     for kind, e in s.get("examples", {}).items():
         text = shortened(e["text"])
-        lines.append(f"{kind:18} {e['problem']!r}: {text!r}, answer {e['answer']!r}")
+        graded = f", reward {e['reward']:g}" if e.get("reward", 0) not in (0, 1) else ""
+        lines.append(f"{kind:18} {e['problem']!r}: {text!r}, answer {e['answer']!r}{graded}")
     return lines + [f"warning            {warning}" for warning in s.get("warnings", [])]
 
 

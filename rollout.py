@@ -52,6 +52,12 @@ class Group:
         ends = (self.lengths - self.finished.long()).tolist()
         return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
+    def row(self, i: int) -> "Group":
+        """Return response i as a group of its own."""
+        one = slice(i, i + 1)
+        rows = self.tokens[one], self.prompt_len, self.lengths[one], self.logprobs[one]  # (1, ...)
+        return Group(*rows, self.finished[one])
+
     def entropy(self) -> float:
         """Return -mean log p of the sampled tokens in nats, an estimate of the policy's entropy."""
         return float(-self.logprobs.sum() / self.lengths.sum().clamp(min=1))

@@ -37,8 +37,10 @@ with c = 0.05 and no gate, that is at group t:
 
 where "never" is beyond 10^14.  So at 0.3 each dull problem costs three groups, at 0.9 one.
 
-The rewards that a selector is given here are the verifier's verdicts, 1 for right and 0 for wrong:
-whether a problem can still teach depends on them, however the advantages are made.
+The rewards that a selector is given here are the verdicts, 1 for right and 0 for wrong: whether a
+problem can still teach depends on them, however the advantages are made.  Where the verifier takes
+no part in the reward (`reward.py`), a verdict is the reward clipped to [0, 1], a share of a
+success, and each docstring below says how it is read.
 
 Try changing first: `ema`, with `--set selector.name=dopr --set selector.bonus=0.2`.  At 0.9 71, 56
 and 62 of the 185 groups are informative on seeds 0 to 2, at 0.3 only 35, 27 and 30, since a group
@@ -63,6 +65,7 @@ else:
 class OneShotSelector:
     """DoPR's selector: the candidate with the most volatility plus exploration is chosen.
 
+    Of rewards between 0 and 1 it keeps mean and variance as they are; then v <= m (1-m).
     `n_problems` is the size of the pool.  `entropy` says whose entropy scales the bonus: that of
     the sampled tokens ("policy"), of the answers they led to ("answers"), or nobody's ("none").
     With `tour` every problem is tried once before any is tried twice, as UCB1 begins.  Raises
@@ -190,7 +193,8 @@ class Informative(OneShotSelector):
     E p^3 + E p^(G+3) + E p^3 q^G with q = 1-p (.46 for an unseen problem).  With a flat prior, 1 in
     place of 1/2, a problem that failed once has .47, and at least .22 however often it fails: the
     default job then goes on trying products, which it can never do.
-    `experiments/replay.py` leaves out one part after the other.
+    `experiments/replay.py` leaves out one part after the other.  A reward r between 0 and 1 counts
+    as r of a hit and 1-r of a miss.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")
@@ -229,21 +233,24 @@ class Informative(OneShotSelector):
 
 
 class VolatilityOnly(OneShotSelector):
-    """No exploration: A_i = V_i."""
+    """No exploration: A_i = V_i, the standard deviation of rewards of any size."""
 
     def exploration(self, candidates: Sequence[int]) -> np.ndarray:
         return np.zeros(len(candidates))
 
 
 class UcbOnly(OneShotSelector):
-    """No volatility: the candidate with the fewest visits, so that problems take turns."""
+    """No volatility: the candidate with the fewest visits, so that problems take turns.
+
+    It counts visits and reads no reward.
+    """
 
     def volatility(self, candidates: Sequence[int]) -> np.ndarray:
         return np.zeros(len(candidates))
 
 
 class RandomOne(OneShotSelector):
-    """Any candidate: all scores are equal, and ties are broken at random."""
+    """Any candidate, whatever the rewards: all scores are equal, and ties are broken at random."""
 
     def scores(self, candidates: Sequence[int]) -> np.ndarray:
         return np.zeros(len(candidates))
@@ -252,7 +259,8 @@ class RandomOne(OneShotSelector):
 class FixedOne(RandomOne):
     """1-shot RLVR (arXiv 2504.20571): one problem, drawn at the first step, at every step.
 
-    The only selector whose choice need not be among the candidates of the step.
+    The only selector whose choice need not be among the candidates of the step; no reward changes
+    it.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "fixed")
@@ -266,7 +274,8 @@ class FixedOne(RandomOne):
 class Thompson(OneShotSelector):
     """Thompson sampling: draw a pass rate p from each Beta posterior, choose the largest p (1 - p).
 
-    The draws hold until the next update, so that asking for scores does not change them.
+    The draws hold until the next update, so that asking for scores does not change them.  A reward
+    r between 0 and 1 counts as r passed and 1-r failed.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "passed", "failed", "draw")
@@ -293,7 +302,8 @@ class Mopps(Thompson):
     """MoPPS (arXiv 2507.04632): Thompson sampling with counts that fade, as the policy changes.
 
     The paper takes the draw nearest to 1/2, which is the one of the largest p (1 - p).  Each visit
-    first moves both counts towards the prior's by `ema`; the paper's lambda is 1 - `ema`.
+    first moves both counts towards the prior's by `ema`; the paper's lambda is 1 - `ema`.  Rewards
+    between 0 and 1 are shared out as in `Thompson`.
     """
 
     def update(self, i: int, rewards: Sequence[float], entropy: float | None = None) -> None:
@@ -309,7 +319,8 @@ class Greso(OneShotSelector):
     last z were all wrong with p_hard^z.  Any of those kept is chosen, or any of all if none is.
     The paper moves p_easy and p_hard by 1% per batch, towards 1 of 12 groups all right and 1 of 6
     all wrong.  A batch of one group is one or the other or neither, so here the size of the move
-    follows: the targets are the same.
+    follows: the targets are the same.  A group is dull if its rewards are equal, whatever they are;
+    above 0 it then counts as all right.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "streak", "easy", "keep", "draw")
@@ -346,7 +357,8 @@ class Xrpo(Informative):
 
     h is half of the 95% confidence interval of the mean of n rewards of standard deviation s.  The
     paper shares out single rollouts within a step; here the history takes the place of what a step
-    has sampled.  Counts fade as in `Informative`, and begin with one right and one wrong.
+    has sampled.  Counts fade as in `Informative`, and begin with one right and one wrong.  Of
+    rewards between 0 and 1 only the mean counts: s is the spread of 0s and 1s with that mean.
     """
 
     def volatility(self, candidates: Sequence[int]) -> np.ndarray:
@@ -375,7 +387,10 @@ def student_quantile(freedom: np.ndarray) -> np.ndarray:
 
 
 class FullBatch(RandomOne):
-    """No selection, as in plain GRPO: all candidates, at M times the rollouts per step."""
+    """No selection, as in plain GRPO: all candidates, at M times the rollouts per step.
+
+    It reads no reward.
+    """
 
     def choose(self, candidates: Sequence[int]) -> list[int]:
         return [int(i) for i in candidates]

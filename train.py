@@ -35,7 +35,9 @@ import torch
 
 import report
 from data import Problem
-from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
+from grpo import (
+    group_advantages, grpo_loss, is_read, token_logprobs, token_weights, update_policy,
+)  # fmt: skip
 from lora import merged_weights, save_adapters
 from plumbing import checkpoint, disk, parallel, setup
 from plumbing.command import Parser, UserError, command, why
@@ -72,7 +74,7 @@ def train(
         # 3. Remember.  A group that was all right or all wrong is remembered as well: that is how
         # the selector learns where there is nothing to learn.
         for i, attempt in zip(chosen, attempts, strict=True):
-            selector.update(i, attempt.solved, policy.entropy(attempt, cfg.selector.entropy))
+            selector.update(i, attempt.solved, attempt.entropy(cfg.selector.entropy))
 
         # 4. Learn.  Each response is compared with the mean of its group.  In a group of equal
         # rewards none was better than another: it teaches nothing, though it was paid for.  Only a
@@ -82,7 +84,7 @@ def train(
             for attempt in attempts
         ]  # each a group and its advantages (G,)
         informative = sum(bool(A.any()) for _, A in pairs)
-        learned = [(group, A.to(model.device)) for group, A in pairs if A.any() or reference]
+        learned = [(g, A.to(model.device)) for g, A in pairs if is_read(g, A, cfg.update)]
         stats = {"loss": 0.0}
         if learned:
             if cfg.update.decay:  # linearly, to 0 after the last step
@@ -134,6 +136,7 @@ def build(
         problems, prompts = pool + heldout, prompts + others
         setup.check_lengths(policy.model, problems, prompts, cfg.rollout.max_new_tokens)
         fixed = setup.fingerprints(policy.folder, problems, prompts)
+        fixed |= policy.reward.fingerprints(problems)
     with parallel.all_or_none():
         setup.refuse_overflow(policy.model, prompts[0], policy.folder)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW

@@ -33,6 +33,7 @@ selectors = load_selectors()
 
 
 LARGEST = {int: 10**12, float: 1e30}  # of a number without a limit of its own
+LARGEST_WEIGHT = 1e9  # of a reward among several
 MOST_CHARACTERS = 100_000  # of a text, such as a template
 
 
@@ -189,6 +190,10 @@ class UpdateConfig:
         least=0,
     )  # fmt: skip
     kl_coef: float = key(0.0, "weight of the KL penalty to the starting model", least=0)
+    mask_truncated: bool = key(
+        False, "leave responses that were cut off out of the loss (DAPO); their rewards stay in "
+        "the group's mean"
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self)
@@ -217,6 +222,10 @@ class LoraConfig:
 class Config:
     model: str = key("base", "a Hugging Face folder (or hub id) of a Qwen2, Qwen3 or Llama model")
     seed: int = key(0, "the seed of every random stream", least=0, most=2**63 - 1)
+    reward: str | dict = key(
+        "verifier", "what is paid: 'verifier', 'format', 'overlong' (a penalty from 0 to -1), a "
+        "function of yours as FILE.py:NAME, or an object of these with their weights"
+    )  # fmt: skip
     steps: int = key(185, "steps at most", least=1, resumable=True)
     max_rollouts: int = key(
         1480, "stop before the step that would exceed this; 0: no limit", least=0, resumable=True
@@ -261,6 +270,8 @@ class Config:
                 "use bfloat16, or on a GPU without it, such as a T4, float32"
             )
         check(self)
+        if isinstance(self.reward, dict):
+            object.__setattr__(self, "reward", reward_weights(self.reward))  # the way past `frozen`
         if self.shard and self.update.offload:
             raise UserError("update.offload: AdamW's state is already split by shard; choose one")
         if self.shard and self.lora.rank:
@@ -297,6 +308,18 @@ def check(config: object) -> None:
             object.__setattr__(config, f.name, float(value))  # the way past `frozen`
 
 
+def reward_weights(named: dict[str, object]) -> dict[str, float]:
+    """Return the weights of several rewards as decimal numbers; `UserError` where one is none."""
+    if not named:
+        raise UserError('reward: must name at least one reward, as in {"verifier": 1}')
+    for name, weight in named.items():
+        if not _has_type(weight, float) or abs(weight) > LARGEST_WEIGHT:
+            raise UserError(
+                f"reward: the weight of {name!r} must be a number from -1e9 to 1e9, not {weight!r}"
+            )
+    return {name: float(weight) for name, weight in named.items()}
+
+
 def _has_type(value: object, hint: object) -> bool:
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
@@ -316,6 +339,7 @@ def _type_name(hint: object) -> str:
         each = get_args(hint)[0]
         return "a list of " + ("whole numbers" if each is int else _type_name(each))
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+    names[str | dict] = "a text, or an object of names and their weights"
     return names.get(hint, "an object of keys")
 
 
@@ -379,16 +403,21 @@ def warn_of_backslash(where: str, text: str, instead: str) -> None:
         )
 
 
+def read_value(text: str) -> object:
+    """Return what a text says as JSON, or else the text: names and paths need no quotes."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _lay_over(values: dict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"--set {override}: must have the form key=value")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text  # names and paths need no quotes
-        if path in ("data.template", "data.system", "data.prefill"):
-            warn_of_backslash(f"--set {path}", text, f"--set '{path}=\"{text}\"'")
+    value = read_value(text)
+    if value is text and path in ("data.template", "data.system", "data.prefill"):
+        warn_of_backslash(f"--set {path}", text, f"--set '{path}=\"{text}\"'")
     *sections, name = path.split(".")
     for section in sections:
         values = values.setdefault(section, {})
@@ -404,10 +433,10 @@ def differences(
     found = []
     for f in fields(cls):
         value, other = values[f.name], others.get(f.name, f.default)  # a key newer than the run
-        if isinstance(value, dict):
+        hint = get_type_hints(cls)[f.name]
+        if is_dataclass(hint):
             section = other if isinstance(other, dict) else {}
-            cls_of_section = get_type_hints(cls)[f.name]
-            found += differences(value, section, cls_of_section, f"{path}{f.name}.")
+            found += differences(value, section, hint, f"{path}{f.name}.")
         elif f.metadata["resumable"] or (f.metadata["kept"] and not value):
             continue
         elif json.dumps(value) != json.dumps(other) and not _same_number(value, other):

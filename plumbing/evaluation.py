@@ -75,7 +75,9 @@ def read_done(out: Path, settings: dict, questions: list[dict]) -> list[dict]:
         if (
             not isinstance(right, list)
             or len(right) != settings["k"]
-            or not all(isinstance(verdict, bool) for verdict in [greedy, *right])
+            or not all(
+                isinstance(each, bool | float) and 0 <= each <= 1 for each in [greedy, *right]
+            )
         ):
             raise UserError(f"{out}:{number}: not {WHAT}: it lacks verdicts; remove the line")
     return records

@@ -20,8 +20,9 @@ function here returns what it was given.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -33,6 +34,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from plumbing.command import UserError, mendable
 from rollout import Group
+
+T = TypeVar("T")
 
 REMEDY = "start several processes with torchrun, or unset WORLD_SIZE to run one"
 
@@ -122,6 +125,17 @@ def all_or_none() -> Iterator[None]:
     for error in gather(found):
         if error is not None:
             raise error
+
+
+def from_first(compute: Callable[[], T]) -> T:
+    """Return in every process what the first one computes, or raise its `UserError` in all."""
+    if world() == 1:
+        return compute()
+    found = None
+    with all_or_none():
+        if rank() == 0:
+            found = compute()
+    return gather(found)[0]
 
 
 # --------------------------------------------------------------------------- rows of a group

@@ -35,8 +35,22 @@ class Attempt:
     group: Group  # the tokens
     texts: list[str]  # what the verifier reads
     answers: list[str | None]  # what it takes for the answer
-    solved: list[float]  # its verdicts, 1.0 for right and 0.0 for wrong
+    solved: list[float]  # the verdicts, 1.0 for right, 0.0 for wrong, or a share between them
     rewards: list[float]  # what the advantages are made of
+
+    def entropy(self, whose: str) -> float | None:
+        """Return the entropy that gates the selector's bonus; None where `whose` is "none".
+
+        "policy": the mean of -log p over the sampled tokens, in nats per token.  "answers": the
+        entropy of the distribution of the group's final answers, in nats per response.
+        """
+        if whose == "policy":
+            return self.group.entropy()
+        if whose == "none":
+            return None
+        answers = [str(answer) for answer in self.answers]
+        share = np.unique(answers, return_counts=True)[1] / len(answers)
+        return float(-(share * np.log(share)).sum())
 
 
 @dataclass
@@ -274,7 +288,8 @@ class Record:
         if self.cfg.responses:
             self.files[RESPONSES].write(entries)
         for entry in entries:
-            shown = {name: entry[name] for name in ("step", "problem", "gold", "text", "answer")}
+            names = ("step", "problem", "gold", "text", "answer", "reward")
+            shown = {name: entry[name] for name in names}
             self.examples["paid" if entry["solved"] else "not paid"] = shown
         cut_off = not bool(group.finished.any())
         new = self.watch.see(step, problem.text, attempt.solved, attempt.rewards, cut_off)
@@ -285,9 +300,10 @@ class Record:
     def move_bar(self, step: Step, costs: Costs) -> None:
         """Show accuracy, rollouts and the chosen problem; "!" where there has been a warning."""
         problem, solved = self.pool[step.chosen[0]].text, step.attempts[0].solved
+        right = round(sum(solved), 1)  # shares of a success add up to no whole number
         self.bar.set_postfix_str(
             f"{'! ' if self.watch.warnings else ''}accuracy {self.last['accuracy']:.1%}, "
-            f"{costs.rollouts} rollouts, {problem[:24]!r} {sum(solved):.0f}/{len(solved)} right",
+            f"{costs.rollouts} rollouts, {problem[:24]!r} {right:g}/{len(solved)} right",
             refresh=False,
         )
         self.bar.update()
@@ -337,8 +353,8 @@ def _check_step(step: dict) -> None:
     for kind, rewards, solved in zip(*lists[1:], strict=True):
         if not isinstance(kind, str):
             raise ValueError("a kind that is no text")
-        if not rewards or len(rewards) != len(solved) or not {0, 1}.issuperset(solved):
-            raise ValueError("a group without rewards, or without verdicts of 0 and 1")
+        if not rewards or len(rewards) != len(solved) or not all(0 <= s <= 1 for s in solved):
+            raise ValueError("a group without rewards, or without verdicts from 0 to 1")
         if not all(is_finite_number(reward) for reward in rewards):
             raise ValueError("a reward that is no finite number")
     for name in ("step", "rollouts"):

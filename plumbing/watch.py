@@ -32,7 +32,7 @@ class Watch:
     ) -> list[str]:
         """Look at one group, of which all were `cut_off` or not; return the warnings it is new to.
 
-        solved and rewards are (G,).
+        solved and rewards are (G,); a verdict between 0 and 1 counts as paid.
         """
         self.cut_off = self.cut_off + 1 if cut_off else 0
         self.equal = 0 if max(rewards) > min(rewards) else self.equal + 1

@@ -23,6 +23,7 @@ from data import (
     solution,
     table_solution,
     task_problems,
+    write_jsonl,
 )
 from model import load
 from plumbing.command import UserError
@@ -288,6 +289,18 @@ def test_jsonl(tmp_path):
         '{"problem": "1+1=", "answer": 2}\n\n{"problem": "q", "answer": "x", "kind": "k"}\n'
     )
     assert load_jsonl(file) == [Problem("1+1=", "2"), Problem("q", "x", "k")]
+
+
+def test_further_fields_of_a_line_are_kept_and_change_no_problem(tmp_path):
+    line = '{"question": "q", "answer": 2, "unit": "km", "steps": [1, {"a": null}], "source": "s"}'
+    (tmp_path / "p.jsonl").write_text(line + '\n{"problem": "q", "question": "r", "answer": "2"}\n')
+    first, second = load_jsonl(tmp_path / "p.jsonl")
+    assert first.fields == {"unit": "km", "steps": [1, {"a": None}], "source": "s"}
+    assert first.source.endswith("p.jsonl:1") and second.fields == {"question": "r"}
+    assert first == second == Problem("q", "2") and len({first, second}) == 1
+    write_jsonl(tmp_path / "again.jsonl", [first, second])
+    again = load_jsonl(tmp_path / "again.jsonl")
+    assert [p.fields for p in again] == [first.fields, second.fields] and again == [first, second]
 
 
 def test_jsonl_as_others_write_it(tmp_path):

@@ -9,10 +9,12 @@ import shutil
 import numpy as np
 import pytest
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import evaluate
-from evaluate import interval, main, pass_at_k, scores
+from evaluate import best_of_k, interval, main, pass_at_k, scores
 from plumbing import disk
 
 
@@ -33,6 +35,15 @@ def test_pass_at_k_is_the_chance_that_k_blindly_drawn_hold_a_right_one(n, k):
         marks = [True] * right + [False] * (n - right)
         subsets = list(itertools.combinations(marks, k))
         assert pass_at_k(n, right, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+@given(st.lists(st.integers(0, 4).map(lambda n: n / 4), min_size=1, max_size=7), st.data())
+def test_the_best_of_k_is_the_mean_of_the_largest_over_all_choices_of_k(shares, data):
+    k = data.draw(st.integers(1, len(shares)))
+    best = [max(chosen) for chosen in itertools.combinations(shares, k)]
+    assert best_of_k(shares, k) == pytest.approx(sum(best) / len(best))
+    marks = [share > 0.5 for share in shares]
+    assert best_of_k(marks, k) == pass_at_k(len(marks), sum(marks), k)  # to the last bit
 
 
 @pytest.mark.parametrize(("n", "right", "k"), [(3, 4, 1), (3, -1, 1), (3, 1, 4), (3, 1, 0)])
@@ -59,6 +70,89 @@ def test_the_scores_of_hand_made_records():
     assert found["greedy"] == 0.5 and found["avg@4"] == 0.25
     assert found["pass@2"] == pytest.approx((1 - 1 / 6) / 2) and found["pass@4"] == 0.5
     assert list(scores([{"greedy_right": True, "right": []}])) == ["greedy"]
+
+
+def test_the_scores_of_shares_by_hand():
+    records = [
+        {"greedy_right": 0.25, "right": [True, 0.5, False]},
+        {"greedy_right": False, "right": [0.25, 0.25, 0.25]},
+    ]
+    found = {name: value[0] for name, value in scores(records).items()}
+    assert found["greedy"] == 0.125 and found["avg@3"] == 0.375
+    # the better of two: 1, 1 and 0.5 for the first problem
+    assert found["pass@2"] == pytest.approx((2.5 / 3 + 0.25) / 2) and found["pass@3"] == 0.625
+
+
+# ---- a reward of one's own
+
+GRADED = "def score(response, problem):\n    return len(response) / 30 - 0.5\n"
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """A file of the user's, and the words that name it."""
+    (tmp_path / "mine.py").write_text(GRADED)
+    return ["--reward", f"{tmp_path}/mine.py:score"]
+
+
+def test_a_reward_of_ones_own_counts_as_a_share(tmp_path, graded, capsys):
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out, *graded)) == 0
+    settings, *records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (
+        settings["reward"] == graded[1] and f"the reward's {tmp_path}/mine.py" in settings["files"]
+    )
+    for record in records:
+        texts, shares = [record["greedy"], *record["responses"]], record["right"]
+        by_hand = [min(1, max(0, len(text) / 30 - 0.5)) for text in texts]
+        assert [record["greedy_right"], *shares] == pytest.approx(by_hand)
+    shares = [share for record in records for share in record["right"]]
+    assert any(0 < share < 1 for share in shares) and False in [s for s in shares if s is False]
+    shown = capsys.readouterr().out
+    assert f"avg@3      {np.mean([sum(r['right']) / 3 for r in records]):6.1%}" in shown
+
+
+@pytest.mark.parametrize("cut", [900, 2000, -1])
+def test_an_evaluation_by_shares_goes_on_and_ends_the_same(tmp_path, graded, cut):
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    assert main(arguments(whole, *graded)) == 0
+    out.write_bytes(whole.read_bytes()[:cut])
+    assert main(arguments(out, *graded)) == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_another_reward_is_another_evaluation(tmp_path, graded, capsys):
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out, *graded)) == 0
+    content = out.read_bytes()
+    (tmp_path / "mine.py").write_text(GRADED.replace("30", "31"))
+    assert main(arguments(out, *graded)) == 2
+    assert f"changed since: the reward's {tmp_path}/mine.py)" in capsys.readouterr().err
+    assert main(arguments(out)) == 2
+    assert "None" in (said := capsys.readouterr().err) and "reward" in said
+    assert out.read_bytes() == content
+    broken = content.replace(b'"greedy_right": ', b'"greedy_right": 1', 1)  # 1false, or 10.3
+    out.write_bytes(broken)
+    assert main(arguments(out, *graded)) == 2
+
+
+def test_the_default_reward_leaves_the_record_as_it_was(tmp_path):
+    plain, named = tmp_path / "plain.jsonl", tmp_path / "named.jsonl"
+    assert main(arguments(plain)) == 0
+    assert main(arguments(named, "--reward", "verifier")) == 0
+    assert named.read_bytes() == plain.read_bytes() and b'"reward"' not in plain.read_bytes()
+    assert main(arguments(plain, "--reward", '{"verifier": 1, "overlong": 1}')) == 2
+
+
+def test_an_error_in_a_reward_is_one_line_and_what_was_done_stays(tmp_path, graded, capsys):
+    calls = "calls = []\ndef score(a, b):\n    calls.append(1)\n    return 1 / (len(calls) < 10)\n"
+    (tmp_path / "mine.py").write_text(calls)
+    out = tmp_path / "e.jsonl"
+    assert main(arguments(out, *graded)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"error: {tmp_path}/mine.py:4: ZeroDivisionError: division by zero"
+    assert out.read_bytes().count(b"\n") == 3
+    assert main(arguments(tmp_path / "f.jsonl", "--reward", "format")) == 0
 
 
 def test_one_line_a_problem_and_a_summary(tmp_path, capsys):
@@ -109,6 +203,9 @@ def test_a_trained_checkpoint_is_better_on_what_it_learned(tmp_path, capsys):
         (["--template", "x"], "data.template: must hold {problem}"),
         (["--system", "x"], "data.system: only the template 'chat'"),
         (["--device", "abacus"], "device: this machine has no 'abacus'"),
+        (["--reward", "verfier"], "reward: 'verfier' is no reward; give verifier, format, "),
+        (["--reward", "nowhere.py:score"], "nowhere.py: cannot be read (No such file or directory"),
+        (["--reward", '{"verifier": "x"}'], "reward: the weight of 'verifier' must be a number"),
     ],
 )
 def test_bad_arguments_are_one_line_and_leave_nothing(tmp_path, capsys, words, message):

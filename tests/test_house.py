@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-TOP = "bound data decode evaluate graphs grpo lora model policy report rollout select train"
+TOP = "bound data decode evaluate graphs grpo lora model policy report reward rollout select train"
 TOP += " verifier warmup"
 FILES = {f"{name}.py" for name in TOP.split()}
 FILES |= {"README.md", "LICENSE", "small.json", "pyproject.toml", ".gitignore"}
@@ -78,7 +78,8 @@ ALLOWED = {  # a file or folder, and all that it may import of ours
     "plumbing": {"plumbing", "model", "rollout", "data"},
     "grpo": {"model", "rollout", "plumbing"},
     "lora": {"model", "plumbing"},
-    "policy": {"model", "lora", "rollout", "graphs", "verifier", "data", "plumbing"},
+    "reward": {"rollout", "verifier", "data", "plumbing"},
+    "policy": {"model", "lora", "reward", "rollout", "graphs", "verifier", "data", "plumbing"},
 }
 
 

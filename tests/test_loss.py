@@ -5,12 +5,21 @@ import math
 import pytest
 import torch
 from conftest import random_model
+from hypothesis import given
+from hypothesis import strategies as st
 
 import grpo
-from grpo import group_advantages, grpo_loss, token_logprobs, token_weights, update_policy
+from grpo import (
+    counted_tokens,
+    group_advantages,
+    grpo_loss,
+    token_logprobs,
+    token_weights,
+    update_policy,
+)  # fmt: skip
 from plumbing import memory
 from plumbing.config import Config, RolloutConfig, UpdateConfig
-from rollout import generate
+from rollout import Group, generate
 
 G, L = 4, 6
 LENGTHS = [6, 3, 1, 5]
@@ -155,6 +164,27 @@ def test_equal_rewards_give_exactly_zero(value, normalize):
     assert not group_advantages([value], normalize).any()
 
 
+GRADED = st.lists(st.integers(-50, 50).map(lambda n: n / 8), min_size=2, max_size=9)
+
+
+@given(GRADED, st.integers(-120, 60))
+def test_graded_and_negative_rewards_have_the_advantages_of_the_definition(rewards, power):
+    """Times any power of two: the squares of 1e-30 are 0 in float32, and those of 1e20 infinite."""
+    mean = math.fsum(rewards) / len(rewards)
+    std = math.sqrt(math.fsum((r - mean) ** 2 for r in rewards) / len(rewards))
+    scaled = [r * 2.0**power for r in rewards]
+    expected = [(r - mean) / std if std else 0.0 for r in rewards]
+    assert group_advantages(scaled).tolist() == pytest.approx(expected, abs=1e-5)
+    centred = [(r - mean) * 2.0**power for r in rewards]
+    found = group_advantages(scaled, "none").tolist()
+    assert found == pytest.approx(centred, rel=1e-4, abs=1e-5 * 2.0**power)
+
+
+def test_a_spread_near_the_smallest_number_is_a_spread():
+    torch.testing.assert_close(group_advantages([0.0, 3e-45]), torch.tensor([-1.0, 1.0]))
+    assert not group_advantages([0.3, 0.1 + 0.2]).any()  # equal but for the last bit of float64
+
+
 # ---- log-probabilities and the update
 
 
@@ -286,6 +316,84 @@ def test_the_kl_term_alone_mends_what_drifted_on_a_group_of_equal_rewards(group)
         for _ in range(30)
     ]
     assert drifts[0] > 0 and drifts[-1] < 0.8 * drifts[0]
+
+
+# ---- responses that were cut off
+
+
+def cut_off():
+    """The group of above with rows that a limit ended, some of them long and some short."""
+    group = generate(
+        random_model(), [3, 7, 1], 8, max_new_tokens=10, temperature=0.7, stop_ids=[2, 5, 9],
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    group.finished = torch.tensor([True, False, True, True, False, True, True, False])
+    assert group.lengths[group.finished].sum() < group.lengths.sum()
+    return group
+
+
+@pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])
+def test_the_weights_without_what_was_cut_off_by_hand(aggregate):
+    """Lengths 2, 3 and 1, of which the second was cut off: what each token is divided by."""
+    finished = torch.tensor([True, False, True])
+    group = Group(torch.zeros(3, 5), 2, torch.tensor([2, 3, 1]), torch.zeros(3, 3), finished)
+    cfg = Config(
+        rollout=RolloutConfig(group_size=3, max_new_tokens=4),
+        update=UpdateConfig(mask_truncated=True, aggregate=aggregate),
+    )
+    first, last = {
+        "token": (1 / 3, 1 / 3),  # three tokens are left of six
+        "sequence": (1 / 2 / 3, 1 / 1 / 3),  # three responses, of which one counts as 0
+        "constant": (1 / 3 / 4, 1 / 3 / 4),  # three responses, four tokens at most
+    }[aggregate]
+    expected = torch.tensor([[first, first, 0, 0], [0, 0, 0, 0], [last, 0, 0, 0]])
+    torch.testing.assert_close(grpo.weights_of([group], cfg)[0], expected)
+    assert counted_tokens(group, True).tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0]]
+    assert counted_tokens(group, False).tolist() == group.mask.tolist()
+
+
+@pytest.mark.parametrize("aggregate", ["token", "sequence", "constant"])
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_the_gradient_is_that_of_the_responses_that_ended(aggregate, micro_batch):
+    """Against the sum over them by hand; their advantages are those of the whole group."""
+    group, A = cut_off(), ROW_ADVANTAGES
+    found = gradients(group, A, aggregate=aggregate, micro_batch=micro_batch, mask_truncated=True)
+    model = random_model()
+    logp = token_logprobs(model, group.tokens, group.prompt_len, 0.7)
+    ended = [g for g in range(8) if group.finished[g]]
+    n = {g: int(group.lengths[g]) for g in ended}
+    weight = {
+        "token": {g: 1 / sum(n.values()) for g in ended},
+        "sequence": {g: 1 / n[g] / 8 for g in ended},
+        "constant": {g: 1 / 8 / 10 for g in ended},
+    }[aggregate]
+    # at the first update the ratio is 1, and its gradient that of log pi
+    (-sum(weight[g] * A[g] * logp[g, : n[g]].sum() for g in ended)).backward()
+    for one, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(one, parameter.grad, atol=1e-5, rtol=1e-4)
+    everything = gradients(group, A, aggregate=aggregate)
+    assert any((a - b).abs().max() > 1e-3 for a, b in zip(found, everything, strict=True))
+
+
+def test_a_group_that_was_all_cut_off_is_not_read_and_moves_nothing():
+    """An update without a gradient would move the weights by AdamW's momentum."""
+    group, A, none = cut_off(), torch.tensor(ROW_ADVANTAGES), torch.zeros(8)
+    masked, penalised = UpdateConfig(mask_truncated=True), UpdateConfig(kl_coef=0.1)
+    assert grpo.is_read(group, A, masked) and grpo.is_read(group, none, penalised)
+    assert not grpo.is_read(group, none, UpdateConfig())
+    group.finished[:] = False
+    assert not grpo.is_read(group, A, masked) and grpo.is_read(group, A, UpdateConfig())
+    both = UpdateConfig(mask_truncated=True, kl_coef=0.1)
+    assert not grpo.is_read(group, A, both)
+
+
+def test_beside_another_group_one_that_was_all_cut_off_counts_for_nothing():
+    group, other = cut_off(), cut_off()
+    other.finished[:] = False
+    alone = gradients(group, ROW_ADVANTAGES, mask_truncated=True)
+    both = gradients(group, ROW_ADVANTAGES, other, mask_truncated=True)
+    for a, b in zip(alone, both, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
 # ---- the policy before the update, as the loss computes it

@@ -79,7 +79,8 @@ WRONG = [
     *(json.dumps({**STEP, **changes}) for changes in (
         {"chosen": 3}, {"chosen": []}, {"solved": []}, {"rewards": [[]]}, {"rewards": [["x", 1]]},
         {"rewards": [[float("nan"), 1]]}, {"rewards": [[10**400, 1]]}, {"rewards": None},
-        {"solved": [5]}, {"solved": [[0.5, 1]]}, {"solved": [[None, 1]]}, {"kind": ["a", "b"]},
+        {"solved": [5]}, {"solved": [[1.5, 1]]}, {"solved": [[None, 1]]},
+        {"solved": [[float("nan"), 1]]}, {"kind": ["a", "b"]},
         {"kind": [None]}, {"kind": [{"a": 1}]}, {"kind": "c"}, {"rollouts": "x"}, {"rollouts": 0},
         {"rollouts": 10**400}, {"rollouts": 2.5}, {"rollouts": True}, {"step": None}, {"step": -1},
         {"accuracy": None}, {"accuracy": "0.5"}, {"accuracy": float("nan")}, {"accuracy": 10**400},
