@@ -29,6 +29,7 @@ the command that trains it.  (a+b) mod 7, for example, takes some 20 lines: afte
 steps, training took it from 20 to 100%.  From `base/`, which has never seen it, it stayed at 0%.
 """
 
+import argparse
 import json
 import sys
 import zlib
@@ -41,7 +42,7 @@ from typing import TYPE_CHECKING
 from numpy.random import Generator, default_rng
 
 from answers.golds import gold_answer
-from plumbing import chat
+from plumbing import chat, hub
 from plumbing.command import Parser, UserError, command, whole_number
 from plumbing.json_files import read_text
 from plumbing.tokenizer import encode, load_tokenizer  # noqa: F401 (to be imported from here too)
@@ -351,27 +352,32 @@ def with_problem(text: str, problem: Problem) -> str:
 
 def prompt_ids(
     tokenizer: "PreTrainedTokenizerBase", template: str, problem: Problem,
-    system: str = "", prefill: str = "", date: str = "",
+    system: str = "", prefill: str = "", date: str = "", *,
+    template_args: dict[str, object] | None = None,
 ) -> list[int]:  # fmt: skip
     """Return the tokens of one problem's prompt; see `make_prompts`, which makes many at once."""
-    return make_prompts(tokenizer, template, [problem], system, prefill, date)[0]
+    return make_prompts(
+        tokenizer, template, [problem], system, prefill, date, template_args=template_args
+    )[0]
 
 
 def make_prompts(
     tokenizer: "PreTrainedTokenizerBase", template: str, problems: list[Problem],
-    system: str = "", prefill: str = "", date: str = "",
+    system: str = "", prefill: str = "", date: str = "", *,
+    template_args: dict[str, object] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """Return each prompt's tokens: the template with the problem in it, or a "chat" of one turn.
 
     `prefill` holds the first words of the answer, which are put into the model's mouth; it may hold
     {problem} too.  Where the tokenizer begins texts with a BOS token, a template with {problem}
     gets exactly one, whether it has it already or not.  A chat has the tokens that transformers
-    makes of the checkpoint's own template, on the day `date`, or today where it is empty.
+    makes of the checkpoint's own template, on the day `date`, or today where it is empty, with
+    `template_args` as further arguments, such as {"enable_thinking": False} for Qwen3.
     """
     if template == "chat":
         before = [{"role": "system", "content": system}] if system else []
         chats = [[*before, {"role": "user", "content": problem.text}] for problem in problems]
-        texts = chat.lay_out(tokenizer, chats, date)
+        texts = chat.lay_out(tokenizer, chats, date, template_args)
     else:
         texts = [with_problem(template, problem) for problem in problems]
     found = []
@@ -384,7 +390,7 @@ def make_prompts(
     return found
 
 
-# --------------------------------------------------------------------------- plain sums, to a file
+# --------------------------------------------------------------------------- the command
 
 
 def plain_sums(n: int, rng: Generator, heldout: bool, largest: int = 20) -> list[Problem]:
@@ -402,15 +408,24 @@ def plain_sums(n: int, rng: Generator, heldout: bool, largest: int = 20) -> list
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    """Write sums.jsonl and sums-heldout.jsonl into a folder, for `configs/smollm2-135m.json`."""
-    parser = Parser(prog="data.py", description=main.__doc__)
+    """Write sums.jsonl and sums-heldout.jsonl into a folder, for `configs/smollm2-135m.json`.
+
+    `data.py hub NAME` writes problems of the Hugging Face hub in their place: `data.py hub --help`.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["hub"]:
+        return hub.main(words[1:], longest=MOST_CHARACTERS)
+    parser = Parser(
+        prog="data.py", description=main.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     count, add = whole_number(1), parser.add_argument
     add("folder", type=Path, help="the folder that the two files are written to")
     add("--pool", type=count, default=128, help="how many problems to train on [128]")
     add("--heldout", type=count, default=100, help="how many held-out problems [100]")
     add("--largest", type=count, default=20, help="the largest number that is added [20]")
     add("--seed", type=whole_number(0), default=0, help="the seed of their choice [0]")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     rng = default_rng(args.seed)
     files = {
         args.folder / "sums.jsonl": plain_sums(args.pool, rng, False, args.largest),

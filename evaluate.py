@@ -18,7 +18,7 @@ problems: 95% percentile bootstrap (Efron 1979).
 Where it stands: before and after training, on problems that training never saw.
 
     python evaluate.py --model base --data arithmetic
-    python evaluate.py --model runs/small/model --data arithmetic --k 16 --temperature 1
+    python evaluate.py runs/small --k 16 --temperature 1
     python evaluate.py --model Qwen/Qwen2.5-Math-1.5B --data math500 --template chat --device cuda
 
 Try changing first: `--temperature`, with `--model base --data arithmetic --k 16`.  At 0.3, 0.6, 1.0
@@ -29,6 +29,7 @@ stays at 20.0%: this model's likeliest answer forgets the carry, and a sampled o
 import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below in one line)
 import argparse
 import math
+import os
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -40,23 +41,25 @@ import torch
 from tqdm import tqdm
 
 from data import TASKS, Problem
-from plumbing.command import Parser, UserError, command
+from plumbing.command import Parser, UserError, command, json_object
 from plumbing.config import (
-    Config, build, read_value, stream_seed, warn_of_backslash, with_date,
+    Config, build, read_value, stream_seed, text_or_file, warn_of_backslash, with_date,
 )  # fmt: skip
 from plumbing.device import generator
 from plumbing.disk import sha256_of
-from plumbing.evaluation import open_record, read_head
+from plumbing.evaluation import open_record, read_head, settings_of_run
+from plumbing.hub import READY
 from plumbing.setup import check_lengths, read_problems
 from plumbing.tokenizer import fingerprint
 from policy import Policy
 
 LARGEST = 1_000_000  # of --k, --n and --batch
-BENCHMARKS = {
-    "math500": "math500.jsonl", "aime24": "aime24.jsonl", "aime25": "aime25.jsonl",
-    "amc23": "amc23.jsonl", "minerva": "minerva.jsonl", "olympiadbench": "olympiadbench.jsonl",
-    "gsm8k": "gsm8k_test.jsonl",
+USUAL = {  # of options that a run may say otherwise
+    "model": "", "data": "", "n": 0, "template": "{problem}", "system": "", "template_args": {},
+    "prefill": "", "date": "", "reward": "verifier", "stop": [], "stop_ids": [], "max_new_tokens": 0, "batch": 64,
+    "device": "cpu", "precision": "float32", "threads": 1, "seed": 0,
 }  # fmt: skip
+BENCHMARKS = {name: list(source.files)[-1] for name, source in READY.items()}  # -> its file
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:
@@ -142,7 +145,8 @@ def problems_named(data: str, benchmarks: str, n: int, seed: int) -> list[Proble
     elif data in BENCHMARKS and not Path(data).exists():
         path = Path(benchmarks) / BENCHMARKS[data]
         if not path.exists():
-            raise UserError(f"{path}: no such file; name the folder of it with --benchmarks")
+            remedy = f"'python data.py hub {data}' writes it, or name its folder with --benchmarks"
+            raise UserError(f"{path}: no such file; {remedy}")
         data = str(path)
     return read_problems(data, n, seed, heldout=True)
 
@@ -157,29 +161,55 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--model", required=True, help="a Hugging Face folder or hub id")
-    add("--data", required=True,
-        help="a JSONL file, or one of " + ", ".join([*TASKS, *BENCHMARKS]))  # fmt: skip
+    add("run", nargs="?", help="the folder of a run that has ended: what is not given is as in it")
+    add("--model", help="a Hugging Face folder or hub id [RUN/model]")
+    add("--data", help="a JSONL file, or one of " + ", ".join([*TASKS, *BENCHMARKS]))
     add("--benchmarks", default="benchmarks", help="the folder of the named files [benchmarks]")
     add("--k", type=int, default=0, help="responses to sample beside the greedy one [0]")
     add("--temperature", type=float, default=0.6, help="temperature of the sampled ones [0.6]")
     add("--top_p", type=float, default=1.0, help="nucleus of the sampled ones [1.0]")
-    add("--n", type=int, default=0, help="only the first N problems [0: all]")
-    add("--template", default="{problem}", help="prompt around {problem}, or 'chat' [{problem}]")
-    add("--system", default="", help="system line of the chat template")
-    add("--prefill", default="", help="what every response begins with; may hold {problem}")
-    add("--max_new_tokens", type=int, default=0, help="a response's limit [40 or, of files, 1024]")
-    add("--reward", default="verifier",
+    add("--n", type=int, help="only the first N problems [0: all]")
+    add("--template", help="prompt around {problem}, or @FILE, or 'chat' [{problem}]")
+    add("--system", help="system line of the chat template, or @FILE")
+    add("--template_args", type=json_object,
+        help="further names for the chat template: '{\"enable_thinking\": false}'")  # fmt: skip
+    add("--prefill", help="what every response begins with; may hold {problem}")
+    add("--stop", nargs="*", metavar="TEXT", help="texts that end a response too; none: no text")
+    add("--stop_ids", nargs="*", type=int, metavar="ID",
+        help="the token ids that end a response; none: those of the checkpoint")  # fmt: skip
+    add("--max_new_tokens", type=int, help="a response's limit [40 or, of files, 1024]")
+    add("--reward", type=read_value,
         help="what counts, as the key `reward` of a run: FILE.py:NAME, ... [verifier]")  # fmt: skip
-    add("--batch", type=int, default=64, help="problems to answer greedily at once [64]")
-    add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1', 'mps' or 'auto' [cpu]")
-    add("--threads", type=int, default=1, help="CPU threads [1]")
-    add("--seed", type=int, default=0, help="seed of the samples and of built-in problems [0]")
+    add("--batch", type=int, help="problems to answer greedily at once [64]")
+    add("--device", help="'cpu', 'cuda', 'cuda:1', 'mps' or 'auto' [cpu]")
+    add("--precision", choices=["float32", "bfloat16"], help="arithmetic of the model [float32]")
+    add("--threads", type=int, help="CPU threads [1]")
+    add("--seed", type=int, help="seed of the samples and of built-in problems [0]")
     add("--out", type=Path, help="the record, one JSON line per problem [evaluations/...]")
+    parser.set_defaults(date=None)  # of a chat template: the run's, or today
     args = parser.parse_args(argv)
-    for name in ("template", "system", "prefill"):
-        text = getattr(args, name)
-        warn_of_backslash(f"--{name}", text, f"--{name} $'{text}'")
+    for name in ("template", "system", "prefill", "stop"):
+        for text in args.stop or [] if name == "stop" else [getattr(args, name) or ""]:
+            warn_of_backslash(f"--{name}", text, f"--{name} $'{text}'")
+    for name in ("template", "system"):
+        setattr(args, name, text_or_file(getattr(args, name), f"--{name}"))
+    return filled_in(args)
+
+
+def filled_in(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments, of which those that nobody gave are the run's, or else the usual."""
+    known = {**USUAL, **(settings_of_run(Path(args.run)) if args.run else {})}
+    if args.data:
+        known |= {"n": 0}  # of other problems all
+    for name, value in known.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if not (args.model and args.data):
+        raise UserError(
+            "name the folder of a run, or a model with --model and problems with --data"
+        )
+    if args.run and not os.path.lexists(args.model):
+        raise UserError(f"{args.model}: is not there; a run's model is written when it has ended")
     return args
 
 
@@ -193,13 +223,19 @@ def settings_of(args: argparse.Namespace, head: dict) -> tuple[Config, dict]:
     limit = args.max_new_tokens or (40 if args.data in TASKS else 1024)
     chosen = build(Config, {
         "model": args.model, "device": args.device, "threads": args.threads, "seed": args.seed,
-        "compile": "off", "reward": read_value(args.reward),
-        "data": {"template": args.template, "system": args.system, "prefill": args.prefill},
-        "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit},
+        "compile": "off", "precision": args.precision, "reward": args.reward,
+        "data": {"template": args.template, "system": args.system, "prefill": args.prefill,
+                 "template_args": args.template_args},
+        "rollout": {"temperature": args.temperature, "top_p": args.top_p, "max_new_tokens": limit,
+                    "stop": args.stop, "stop_ids": args.stop_ids},
     })  # fmt: skip
-    cfg = with_date(chosen, head.get("date"))
-    reward = {} if cfg.reward == "verifier" else {"reward": cfg.reward}
-    return cfg, reward | {
+    cfg = with_date(chosen, head.get("date") or args.date)
+    # a record that was begun before there were such options has no word of them
+    newer = ("template_args", "stop", "stop_ids", "precision")
+    named = {name: getattr(args, name) for name in newer if getattr(args, name) != USUAL[name]}
+    if cfg.reward != "verifier":
+        named["reward"] = cfg.reward
+    return cfg, named | {
         "data": args.data, "k": args.k, "temperature": args.temperature,
         "top_p": args.top_p, "max_new_tokens": limit, "template": args.template,
         "system": args.system, "prefill": args.prefill, "date": cfg.data.date, "seed": args.seed,

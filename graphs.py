@@ -30,6 +30,7 @@ from torch import Tensor
 
 from decode import Decoder, Layer
 from model import Block, KVCache, Transformer
+from plumbing.text_stops import TextStops
 
 WIDEN = 128  # own tokens that the first graph reads; the next reads twice as many, and so on
 LOOK = 16  # steps between two looks at which rows have stopped
@@ -71,7 +72,7 @@ class Static(Decoder):
 
 def all_alike(
     step: Static, pick: Callable, logits: Tensor, is_stop: Tensor, tokens: Tensor,
-    logprobs: Tensor,
+    logprobs: Tensor, *, text_stops: TextStops | None = None,
 ) -> int:  # fmt: skip
     """Fill tokens and logprobs (n, T_new) in steps that are all alike; return how many steps.
 
@@ -89,6 +90,12 @@ def all_alike(
         going.logical_and_(~is_stop[token])
         logits.copy_(step(token))
 
+    def look() -> int:
+        """Return how many rows are going, of the t tokens so far."""
+        if text_stops:
+            going.copy_(text_stops.going(tokens[rows, :t], going))
+        return int(going.sum())
+
     t, width, fewer = 0, WIDEN, n
     while t < limit:
         while width <= t:
@@ -96,12 +103,12 @@ def all_alike(
         step.width = min(limit, width)
         again = None  # it gives its memory back before the next is recorded
         again, t = begin(once, tokens.device), t + 1
-        n_going = int(going.sum())
+        n_going = look()
         while t < step.width and fewer_rows(len(rows), n_going) == len(rows):
             for _ in range(min(LOOK, step.width - t)):
                 again()
                 t += 1
-            n_going = int(going.sum())
+            n_going = look()
         if n_going == 0:
             break
         fewer = fewer_rows(len(rows), n_going)

@@ -36,6 +36,7 @@ from plumbing.command import UserError
 from plumbing.config import Config, stream_seed
 from plumbing.device import generator, graph_and_compiled, pick_device
 from plumbing.record import Attempt
+from plumbing.text_stops import TextStops
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
 from reward import Reward
@@ -102,6 +103,7 @@ class Policy:
             raise UserError(f"rollout.stop_ids: {error}") from error
         self.limits = {
             "max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops,
+            "text_stops": TextStops(cfg.rollout.stop, self.tokenizer),
             **graph_and_compiled(cfg, self.device),
         }  # fmt: skip
         if self.limits["compiled"] and not cfg.shard:
@@ -160,9 +162,8 @@ class Policy:
         """
         data, size = self.cfg.data, self.model.config.vocab_size
         new = [problem for problem in dict.fromkeys(problems) if problem not in self.known_prompts]
-        made = make_prompts(
-            self.tokenizer, data.template, new, data.system, data.prefill, data.date
-        )
+        how = (data.template, new, data.system, data.prefill, data.date)
+        made = make_prompts(self.tokenizer, *how, template_args=data.template_args)
         for problem, ids in zip(new, made, strict=True):
             if not ids or max(ids) >= size:
                 why = f"token {max(ids)} is not in its vocabulary of {size}" if ids else "empty"
@@ -173,7 +174,7 @@ class Policy:
 
     def texts(self, problems: Iterable[Problem], group: Group) -> list[str]:
         """Return the response to each problem as the verifier reads it, `prefill` in front."""
-        said = (self.tokenizer.decode(r, skip_special_tokens=True) for r in group.responses())
+        said = map(self.limits["text_stops"].read, group.responses(self.limits["stop_ids"]))
         begun = (with_problem(self.cfg.data.prefill, problem) for problem in problems)
         return [before + text for before, text in zip(begun, said, strict=False)]
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from decode import Decoder
 from graphs import Static, all_alike, compiled_step
 from model import KVCache, Transformer
+from plumbing.text_stops import TextStops
 
 
 @dataclass
@@ -36,9 +37,9 @@ class Group:
 
     tokens: Tensor  # (n, T) int64, prompt then response
     prompt_len: int  # P, so that T = P + T_new
-    lengths: Tensor  # (n,) response tokens, the stop token included
+    lengths: Tensor  # (n,) response tokens, the stop token or a stop text's last included
     logprobs: Tensor  # (n, T_new) log-probability of each sampled token, 0 after the end
-    finished: Tensor  # (n,) True where a stop token ended it, False where the limit did
+    finished: Tensor  # (n,) True where a stop token or text ended it, False where the limit did
 
     @property
     def mask(self) -> Tensor:
@@ -46,10 +47,15 @@ class Group:
         columns = torch.arange(self.logprobs.shape[1], device=self.lengths.device)
         return (columns < self.lengths[:, None]).float()  # (n, T_new)
 
-    def responses(self) -> list[list[int]]:
-        """Return the token ids of each response without its stop token."""
+    def responses(self, stop_ids: Sequence[int] = ()) -> list[list[int]]:
+        """Return the token ids of each response without its stop token.
+
+        A response that a text ended has none: `stop_ids` tell it from the others.
+        """
+        last = self.tokens.gather(1, self.prompt_len + self.lengths[:, None] - 1)  # (n, 1)
+        by_token = torch.isin(last[:, 0], last.new_tensor(stop_ids)) if stop_ids else self.finished
         rows = self.tokens[:, self.prompt_len :].tolist()
-        ends = (self.lengths - self.finished.long()).tolist()
+        ends = (self.lengths - by_token.long()).tolist()
         return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
     def row(self, i: int) -> "Group":
@@ -73,15 +79,16 @@ def generate_groups(
     model: Transformer, prompts: Sequence[Sequence[int]], n: int, *, max_new_tokens: int,
     temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, stop_ids: Sequence[int],
     generator: torch.Generator, part: slice = slice(None), at_once: int = 128, graph: bool = False,
-    compiled: bool = False,
+    compiled: bool = False, text_stops: TextStops | None = None,
 ) -> list[Group]:  # fmt: skip
     """Sample n responses to each of several prompts; a group says what it would say alone.
 
     `temperature` 0 takes the likeliest token; `top_k` 0 and `top_p` 1 keep the whole distribution.
     `part` samples only these of the n rows, each as it would be in the whole.  Prompts of like
     length go together, up to `at_once` rows or those of one prompt.  `graph` decodes in steps that
-    are all alike, as a CUDA graph needs them, with layers `compiled` or not.  Raises ValueError on
-    an empty prompt, n or max_new_tokens below 1, or a stop id outside the vocabulary.
+    are all alike, as a CUDA graph needs them, with layers `compiled` or not.  `text_stops` end a
+    response as well.  Raises ValueError on an empty prompt, n or max_new_tokens below 1, or a stop
+    id outside the vocabulary.
     """
     if not prompts:
         return []
@@ -94,9 +101,12 @@ def generate_groups(
     for first in range(0, len(prompts), B):
         some = by_length[first : first + B]
         pick = Sampler(torch.cat([u[i] for i in some], dim=1), temperature, top_k, top_p)
-        said = _decode(model, [prompts[i] for i in some], pick, stop_ids, graph, compiled)
+        said = _decode(
+            model, [prompts[i] for i in some], pick, stop_ids, graph, compiled,
+            text_stops=text_stops,
+        )  # fmt: skip
         for i, *rows in zip(some, *(each.split(m) for each in said), strict=True):
-            groups[i] = _group(_prompt_tensor([prompts[i]], model), *rows, stop_ids)
+            groups[i] = _group(_prompt_tensor([prompts[i]], model), *rows, stop_ids, text_stops)
     return [groups[i] for i in range(len(prompts))]
 
 
@@ -104,17 +114,17 @@ def generate_groups(
 def generate_batch(
     model: Transformer, prompts: Sequence[Sequence[int]], *, max_new_tokens: int,
     temperature: float = 1.0, stop_ids: Sequence[int], generator: torch.Generator,
-    graph: bool = False, compiled: bool = False,
+    graph: bool = False, compiled: bool = False, text_stops: TextStops | None = None,
 ) -> Group:  # fmt: skip
     """Sample one response to each of several prompts, all at once and padded on the left."""
     pick = Sampler(uniforms(len(prompts), max_new_tokens, generator), temperature)
-    said = _decode(model, prompts, pick, stop_ids, graph, compiled)
-    return _group(_prompt_tensor(prompts, model), *said, stop_ids)
+    said = _decode(model, prompts, pick, stop_ids, graph, compiled, text_stops=text_stops)
+    return _group(_prompt_tensor(prompts, model), *said, stop_ids, text_stops)
 
 
 def _decode(
     model: Transformer, prompts: Sequence[Sequence[int]], pick: "Sampler", stop_ids: Sequence[int],
-    graph: bool, compiled: bool,
+    graph: bool, compiled: bool, *, text_stops: TextStops | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Decode until all rows of the sampler, equally many per prompt, stopped or reached the limit.
 
@@ -138,7 +148,7 @@ def _decode(
 
     with torch.inference_mode():  # the tensors above are ordinary ones, so a loss may use them
         logits = logits.repeat_interleave(n // len(prompts), dim=0)  # (n, V)
-        T = loop(step, pick, logits, is_stop, tokens, logprobs)
+        T = loop(step, pick, logits, is_stop, tokens, logprobs, text_stops=text_stops)
     if not logprobs.isfinite().all():
         raise FloatingPointError("the model's logits are not finite")
     return tokens[:, :T], logprobs[:, :T]
@@ -146,7 +156,7 @@ def _decode(
 
 def _one_by_one(
     step: Decoder, pick: "Sampler", logits: Tensor, is_stop: Tensor, tokens: Tensor,
-    logprobs: Tensor,
+    logprobs: Tensor, *, text_stops: TextStops | None,
 ) -> int:  # fmt: skip
     """Fill tokens and logprobs (n, T_new) until every row has stopped; return how many steps."""
     n, max_new_tokens = tokens.shape
@@ -156,6 +166,8 @@ def _one_by_one(
         token, logprob = pick(logits, rows, t)  # (live,) each
         tokens[rows, t], logprobs[rows, t] = token, logprob
         going = going & ~is_stop[token]
+        if text_stops:
+            going = text_stops.going(tokens[rows, : t + 1], going)
         n_going = int(going.sum())  # the only value per step that the CPU waits for
         if n_going == 0 or t + 1 == max_new_tokens:
             break
@@ -168,12 +180,19 @@ def _one_by_one(
     return t + 1
 
 
-def _group(prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int]) -> Group:
+def _group(
+    prompt: Tensor, tokens: Tensor, logprobs: Tensor, stop_ids: Sequence[int],
+    text_stops: TextStops | None,
+) -> Group:  # fmt: skip
     """Return a group of one prompt (1, P) or n; what a row said after its stop becomes zeros."""
     stopped = torch.isin(tokens, tokens.new_tensor(stop_ids))  # (n, steps)
     finished = stopped.any(dim=1)  # (n,)
     ends = stopped.int().argmax(dim=1) + 1  # argmax finds the first, (n,)
     lengths = torch.where(finished, ends, tokens.shape[1])
+    if text_stops:
+        ends = text_stops.ends(tokens, lengths)  # (n,), 0 where there is none
+        finished = finished | (ends > 0)
+        lengths = torch.where(ends > 0, ends, lengths)
     used = int(lengths.max())
     after_end = torch.arange(used, device=prompt.device) >= lengths[:, None]  # (n, T_new)
     tokens = tokens[:, :used].masked_fill(after_end, 0)

@@ -42,6 +42,7 @@ from lora import merged_weights, save_adapters
 from plumbing import checkpoint, disk, parallel, setup
 from plumbing.command import Parser, UserError, command, why
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
+from plumbing.first_look import first_look
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
 from plumbing.run import Run, summary_of, weights_of
@@ -163,6 +164,8 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
     policy, pool, heldout, run = build(cfg, out, resume)
     try:
         with run.open(resume):
+            if not resume:
+                first_look(run, pool, policy.attempts)
             if not run.record.before:  # how good is the policy before the first step?
                 run.record.before = run.record.last = policy.evaluate(heldout, run.costs.clock)
                 run.save()

@@ -38,20 +38,28 @@ MOST_MEMORY = 2**30  # bytes of its address space, where the system can limit it
 MOST_CHARACTERS = 4_000_000  # of one chat as it is laid out
 OLDEST_JINJA = (3, 1, 6)  # older ones have holes in their sandbox
 
+# names that a template has from here; `data.template_args` gives it others
+GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now")
+
 Turns = list[dict[str, str]]
 
 
-def lay_out(tokenizer: "PreTrainedTokenizerBase", chats: list[Turns], date: str = "") -> list[str]:
+def lay_out(
+    tokenizer: "PreTrainedTokenizerBase", chats: list[Turns], date: str = "",
+    arguments: dict[str, Any] | None = None,
+) -> list[str]:  # fmt: skip
     """Return each chat as a text that ends where the model's turn begins.
 
     The turns of a chat are dicts of "role" and "content".  A template that asks for today gets
-    `date`, as YYYY-MM-DD, or where it is empty the clock's.  The texts are those of transformers'
-    `apply_chat_template(..., tokenize=False, add_generation_prompt=True)`.  `UserError` says what
-    is wrong with the template.
+    `date`, as YYYY-MM-DD, or where it is empty the clock's; `arguments` are further names that it
+    may ask for, such as Qwen3's `enable_thinking`.  The texts are those of transformers'
+    `apply_chat_template(..., tokenize=False, add_generation_prompt=True, **arguments)`.
+    `UserError` says what is wrong with the template.
     """
     place = f"{tokenizer.name_or_path}: its chat template".removeprefix(": ")
     template = _template_of(tokenizer.chat_template, place)
-    names = {"template": template, "special": _special_tokens(tokenizer), "date": date}
+    names = {"template": template, "date": date}
+    names["others"] = _special_tokens(tokenizer) | (arguments or {})
     texts = []
     try:
         for first in range(0, len(chats), AT_ONCE):
@@ -89,12 +97,12 @@ def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
 # --------------------------------------------------------------------------- running a template
 
 
-def run(template: str, turns: Turns, special: dict[str, Any], date: str) -> str:
+def run(template: str, turns: Turns, others: dict[str, Any], date: str) -> str:
     """Return what a template makes of the turns; raises whatever the template raises."""
     day = datetime.strptime(date, "%Y-%m-%d") if date else datetime.now()
     pieces, size = [], 0
     for piece in _compiled(template).generate(
-        special, messages=turns, tools=None, documents=None, add_generation_prompt=True,
+        others, messages=turns, tools=None, documents=None, add_generation_prompt=True,
         strftime_now=day.strftime,
     ):  # fmt: skip
         size += len(piece)

@@ -10,6 +10,7 @@ ours, and its traceback is shown.
 import argparse
 import contextlib
 import errno
+import json
 import os
 import re
 import sys
@@ -184,6 +185,17 @@ def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def json_object(text: str) -> dict:
+    """An argparse type: an object, written as JSON."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} is no object, such as {{"name": true}}')
+    return value
 
 
 def file_to_write(text: str) -> Path:

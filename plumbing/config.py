@@ -15,15 +15,16 @@ import difflib
 import json
 import sys
 import zlib
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from data import TASKS
+from plumbing.chat import GIVEN
 from plumbing.command import UserError
-from plumbing.json_files import read_json
+from plumbing.json_files import read_json, read_text
 from plumbing.selectors import load as load_selectors
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def key(
     limits = {"least": least, "most": most, "above": above}
     explanation += "; may change on --resume" if resumable else ""
     metadata = {"explanation": explanation, "resumable": resumable, "kept": kept, **limits}
-    if is_dataclass(default):
+    if isinstance(default, type):  # a section, or an object that is empty
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -78,9 +79,12 @@ class DataConfig:
         0, "problems with longer prompts are left out of the pool; 0: no limit", least=0
     )
     template: str = key(
-        "{problem}", "prompt around {problem}; 'chat' is the checkpoint's own template"
+        "{problem}", "prompt around {problem}, or @FILE; 'chat' is the checkpoint's own template"
     )
-    system: str = key("", "system line of the chat template; none if empty")
+    system: str = key("", "system line of the chat template, or @FILE for that of a file; or none")
+    template_args: dict = key(
+        dict, 'further names for the chat template, such as {"enable_thinking": false}'
+    )
     prefill: str = key("", "what every response begins with, not sampled; may hold {problem}")
     date: str = key(
         "", "YYYY-MM-DD, today for a chat template; if empty, the day on which the run begins",
@@ -93,6 +97,11 @@ class DataConfig:
             raise UserError("template: must hold {problem}, or be 'chat'")
         if self.system and self.template != "chat":
             raise UserError("system: only the template 'chat' has a system line")
+        if self.template_args and self.template != "chat":
+            raise UserError("template_args: only the template 'chat' has arguments")
+        for name in self.template_args:
+            if name in GIVEN or not name.isidentifier():
+                raise UserError(f"template_args.{name}: is no name that a template can be given")
         if self.date and self.template != "chat":
             raise UserError("date: only the template 'chat' can print the date")
         if self.date and not is_day(self.date):
@@ -150,9 +159,14 @@ class RolloutConfig:
     stop_ids: tuple[int, ...] = key(
         (), "token ids that end a response; if empty, those of the checkpoint"
     )
+    stop: tuple[str, ...] = key(
+        (), "texts that end a response too, which is read up to the first of them"
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        if not all(self.stop):
+            raise UserError("stop: an empty text ends no response; leave it out")
 
 
 @dataclass(frozen=True)
@@ -294,10 +308,9 @@ def check(config: object) -> None:
             raise UserError(f"{f.name}: must be {_type_name(hint)}, not {value!r}")
         least, most, above = (f.metadata[limit] for limit in ("least", "most", "above"))
         most = LARGEST.get(hint) if most is None else most
-        if hint is str and len(value) > MOST_CHARACTERS:
-            raise UserError(
-                f"{f.name}: has {len(value):,} characters; {MOST_CHARACTERS:,} are allowed"
-            )
+        size = len(value if hint is str else _as_json(f.name, value))
+        if size > MOST_CHARACTERS:
+            raise UserError(f"{f.name}: has {size:,} characters; {MOST_CHARACTERS:,} are allowed")
         if least is not None and value < least:
             raise UserError(f"{f.name}: must be at least {least}, not {value}")
         if most is not None and value > most:
@@ -320,11 +333,19 @@ def reward_weights(named: dict[str, object]) -> dict[str, float]:
     return {name: float(weight) for name, weight in named.items()}
 
 
+def _as_json(name: str, value: object) -> str:
+    try:
+        return "" if is_dataclass(value) else json.dumps(value, allow_nan=False, sort_keys=True)
+    except ValueError as error:
+        raise UserError(f"{name}: must hold finite numbers") from error
+
+
 def _has_type(value: object, hint: object) -> bool:
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_has_type(i, get_args(hint)[0]) for i in value)
+        kind = get_args(hint)[0]
+        return isinstance(value, tuple) and all(_has_type(item, kind) for item in value)
     if isinstance(value, bool):
         return hint is bool
     if hint is float:
@@ -337,7 +358,8 @@ def _type_name(hint: object) -> str:
         return " or ".join(repr(choice) for choice in get_args(hint))
     if get_origin(hint) is tuple:
         each = get_args(hint)[0]
-        return "a list of " + ("whole numbers" if each is int else _type_name(each))
+        known = {int: "whole numbers", str: "texts"}
+        return "a list of " + (known[each] if each in known else _type_name(each))
     names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
     names[str | dict] = "a text, or an object of names and their weights"
     return names.get(hint, "an object of keys")
@@ -378,12 +400,28 @@ def read_config(path: str | Path, overrides: list[str]) -> Config:
     values = read_json(path, object_pairs_hook=_no_repeats, **any_number)
     for override in overrides:
         _lay_over(values, override)
+    if isinstance(values.get("data"), dict):
+        for name in values["data"].keys() & {"system", "template"}:
+            values["data"][name] = text_or_file(values["data"][name], f"data.{name}")
     try:
         return build(Config, values)
     except UserError as error:
         key = str(error).partition(":")[0]
         overridden = any(override.partition("=")[0] == key for override in overrides)
         raise UserError(f"{'--set' if overridden else path}: {error}") from None
+
+
+def text_or_file(value: object, where: str) -> object:
+    """Return the text in FILE, without the line breaks at its end, for "@FILE"; else the value."""
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    try:
+        text = read_text(value[1:], 4 * MOST_CHARACTERS, encoding="utf-8-sig").rstrip("\r\n")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if not text:
+        raise UserError(f"{where}: {value[1:]}: holds no text")
+    return text
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict:
@@ -432,16 +470,24 @@ def differences(
     """Return (dotted path, value, other value) of keys that differ and must not on --resume."""
     found = []
     for f in fields(cls):
-        value, other = values[f.name], others.get(f.name, f.default)  # a key newer than the run
-        hint = get_type_hints(cls)[f.name]
-        if is_dataclass(hint):
+        value, other = values[f.name], others.get(f.name, default_of(f))  # a key newer than the run
+        if is_dataclass(hint := get_type_hints(cls)[f.name]):
             section = other if isinstance(other, dict) else {}
             found += differences(value, section, hint, f"{path}{f.name}.")
         elif f.metadata["resumable"] or (f.metadata["kept"] and not value):
             continue
-        elif json.dumps(value) != json.dumps(other) and not _same_number(value, other):
+        elif _sorted(value) != _sorted(other) and not _same_number(value, other):
             found.append((path + f.name, value, other))
     return found
+
+
+def default_of(f: Field) -> object:
+    """Return the default of a key; a section has {}, and is filled in from its own keys."""
+    return {} if f.default is MISSING else f.default
+
+
+def _sorted(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _same_number(value: object, other: object) -> bool:
@@ -480,5 +526,5 @@ def all_keys(cls: type = Config, path: str = "") -> list[tuple[str, object, str]
             explanation = f.metadata["explanation"]
             if get_origin(hint) is Literal:
                 explanation += f" ({', '.join(get_args(hint))})"
-            found.append((path + f.name, f.default, explanation))
+            found.append((path + f.name, default_of(f), explanation))
     return found

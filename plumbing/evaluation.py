@@ -12,8 +12,34 @@ from typing import BinaryIO
 
 from plumbing import jsonl
 from plumbing.command import UserError
+from plumbing.config import Config, build
+from plumbing.json_files import read_json
 
 WHAT = "the record of an evaluation"
+
+
+def settings_of_run(folder: Path) -> dict:
+    """Return what an evaluation takes from a run: model, held-out problems, prompt, limits.
+
+    The names are those of the options of `evaluate.py`.
+    """
+    file = folder / "config.json"
+    if not os.path.lexists(file):
+        raise UserError(f"{file}: no such file; name the folder of a run, or a model with --model")
+    try:
+        cfg = build(Config, read_json(file))
+    except UserError as error:
+        whole = str(error).removeprefix(f"{file}: ")
+        raise UserError(f"{file}: not of a run ({whole}); a model is named with --model") from error
+    data, rollout = cfg.data, cfg.rollout
+    return {
+        "model": str(folder / "model"), "data": data.heldout, "n": data.heldout_size,
+        "template": data.template, "system": data.system, "template_args": data.template_args,
+        "prefill": data.prefill, "date": data.date, "stop": list(rollout.stop),
+        "stop_ids": list(rollout.stop_ids), "max_new_tokens": rollout.max_new_tokens,
+        "batch": cfg.eval_batch, "device": cfg.device, "precision": cfg.precision,
+        "threads": cfg.threads, "seed": cfg.seed, "reward": cfg.reward,
+    }  # fmt: skip
 
 
 class EvaluationRecord:

@@ -40,11 +40,14 @@ class Watch:
         if self.cut_off >= CUT_OFF:
             found["cut off"] = (
                 f"all responses of the last {self.cut_off} groups were cut off; raise "
-                "rollout.max_new_tokens, or name the token that ends a response in rollout.stop_ids"
+                "rollout.max_new_tokens, or name what ends a response in rollout.stop or .stop_ids"
             )
         if self.equal >= EQUAL:
             found["equal"] = (
-                f"in the last {self.equal} groups all rewards were equal, so nothing was learned"
+                f"in the last {self.equal} groups all rewards were equal, so nothing was learned; "
+                "read some responses: where none is right, say how to answer (data.system, "
+                "data.prefill, a data.template with examples) or take easier problems; where all "
+                "are, harder ones"
             )
         if self.pays_suddenly(problem, solved):
             found[f"sudden {problem}"] = (

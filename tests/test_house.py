@@ -67,14 +67,16 @@ ALLOWED = {  # a file or folder, and all that it may import of ours
     "data": {
         "plumbing.chat",
         "plumbing.command",
+        "plumbing.hub",
         "plumbing.json_files",
         "plumbing.tokenizer",
         "answers.golds",
     },
     "model": {"plumbing.settings", "plumbing.weights"},
     "decode": {"model", "plumbing.weights"},
-    "graphs": {"decode", "model", "plumbing.weights"},
-    "rollout": {"model", "decode", "graphs", "plumbing.weights"},
+    "graphs": {"decode", "model", "plumbing.text_stops", "plumbing.weights"},
+    "rollout": {"model", "decode", "graphs", "plumbing.text_stops", "plumbing.weights"},
+    "plumbing.hub": {"plumbing", "answers"},  # golds are read as in files
     "plumbing": {"plumbing", "model", "rollout", "data"},
     "grpo": {"model", "rollout", "plumbing"},
     "lora": {"model", "plumbing"},
@@ -186,11 +188,13 @@ def test_commands_name_files_and_options_that_exist(page):
         source = script.read_text()
         if script.parent != ROOT:
             source += "".join(p.read_text() for p in script.parent.glob("*.py"))
+        if words[scripts[0] :][1:2] == ["hub"]:  # `data.py hub` has a parser of its own
+            source = (ROOT / "plumbing" / "hub.py").read_text()
         for option in options:
             if option.startswith("--") and option != "--help":
                 assert f'"{option.split("=")[0]}"' in source, (words, option)
-        for key in [options[n + 1] for n, o in enumerate(options) if o == "--config"]:
-            assert (ROOT / key).is_file(), words
+        named = [options[n + 1] for n, o in enumerate(options) if o == "--config"]
+        assert script.name == "data.py" or all((ROOT / name).is_file() for name in named), words
 
 
 NAMED = re.compile(r"`((?:\w+/)?\w+\.py)(?:`: `|: )([\w.]+)`")  # `grpo.py: grpo_loss`

@@ -112,15 +112,15 @@ def test_a_message_about_a_long_prompt_is_short(tokenizer):
 def test_a_prompt_without_tokens_is_refused_with_its_place(monkeypatch):
     model = policy.Policy(build(Config, {"model": str(ROOT / "base")}))
     for ids, why in (([], "empty"), ([3, 19], "token 19 is not in its vocabulary of 19")):
-        monkeypatch.setattr(policy, "make_prompts", lambda *given, ids=ids: [ids])
+        monkeypatch.setattr(policy, "make_prompts", lambda *given, ids=ids, **named: [ids])
         with pytest.raises(UserError, match=rf"^p\.jsonl:7: its prompt .*\({why}\)"):
             model.prompt(dataclasses.replace(SUM, source="p.jsonl:7"))
 
 
 def test_a_policy_makes_each_prompt_once(monkeypatch):
     asked, make = [], policy.make_prompts
-    monkeypatch.setattr(policy, "make_prompts", lambda t, name, new, *more: (
-        asked.extend(new), make(t, name, new, *more))[1])  # fmt: skip
+    monkeypatch.setattr(policy, "make_prompts", lambda t, name, new, *more, **named: (
+        asked.extend(new), make(t, name, new, *more, **named))[1])  # fmt: skip
     model = policy.Policy(build(Config, {"model": str(ROOT / "base")}))
     other = Problem("2+2=", "4")
     assert model.prompts([SUM, other, SUM]) == [[BOS, *IDS], [BOS, 5, 13, 5, 16], [BOS, *IDS]]
