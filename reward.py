@@ -16,8 +16,10 @@ is the *verdict*: the verifier's where it takes part in the reward, also with a 
 it does not, the reward itself, clipped to [0, 1], as a share of a success.
 
 Try changing first: `CACHE`, the share of a response's tokens in which the penalty grows, with
-`--set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`.  At 1 every token
-costs something, and near 0 only a response that reaches the limit is punished.
+`small.json --set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`, where
+many workings do not fit.  At 1, where every token costs something, it ends at 74.0, 69.5 and 69.0%
+on seeds 0 to 2, and at the default 0.2 at 74.0, 69.5 and 68.5%.  At 0.05 only a response that
+reaches the limit is punished, and it ends at 74.0, 20.0 and 20.0%.
 
 The user's file is ordinary Python and is run, as it is the user who names it.  No file is ever
 taken from a checkpoint, from a file of problems, or from the record of another run.
