@@ -40,13 +40,13 @@ from types import CodeType
 
 from data import Problem
 from plumbing.command import UserError
+from plumbing.config import LARGEST_REWARD
 from plumbing.disk import sha256_of
 from plumbing.json_files import read_bytes
 from rollout import Group
 from verifier import extract_answer
 
 CACHE = 0.2  # L_cache as a share of L_max; in DAPO 4,096 of 20,480 tokens
-LARGEST = 1e9  # what a user's function may return; beyond it single precision has few digits left
 MOST_BYTES = 1_000_000  # of a user's file
 
 
@@ -176,7 +176,7 @@ class UserFile:
             with naming_the_place(self.path, line):
                 value = function(response.text, problem)
                 number = as_number(value)
-            if not abs(number) <= LARGEST:  # which is so of NaN too
+            if not abs(number) <= LARGEST_REWARD:  # which is so of NaN too
                 raise UserError(
                     f"{self.path}:{line}: {name} must return a number from -1e9 to 1e9, not "
                     f"{reprlib.repr(value)}"
