@@ -16,8 +16,10 @@ is the *verdict*: the verifier's where it takes part in the reward, also with a 
 it does not, the reward itself, clipped to [0, 1], as a share of a success.
 
 Try changing first: `CACHE`, the share of a response's tokens in which the penalty grows, with
-`--set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`.  At 1 every token
-costs something, and near 0 only a response that reaches the limit is punished.
+`small.json --set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`, where
+many workings do not fit.  At 1, where every token costs something, it ends at 74.0, 69.5 and 69.0%
+on seeds 0 to 2, and at the default 0.2 at 74.0, 69.5 and 68.5%.  At 0.05 only a response that
+reaches the limit is punished, and it ends at 74.0, 20.0 and 20.0%.
 
 The user's file is ordinary Python and is run, as it is the user who names it.  No file is ever
 taken from a checkpoint, from a file of problems, or from the record of another run.
@@ -38,13 +40,13 @@ from types import CodeType
 
 from data import Problem
 from plumbing.command import UserError
+from plumbing.config import LARGEST_REWARD
 from plumbing.disk import sha256_of
 from plumbing.json_files import read_bytes
 from rollout import Group
 from verifier import extract_answer
 
 CACHE = 0.2  # L_cache as a share of L_max; in DAPO 4,096 of 20,480 tokens
-LARGEST = 1e9  # what a user's function may return; beyond it single precision has few digits left
 MOST_BYTES = 1_000_000  # of a user's file
 
 
@@ -174,7 +176,7 @@ class UserFile:
             with naming_the_place(self.path, line):
                 value = function(response.text, problem)
                 number = as_number(value)
-            if not abs(number) <= LARGEST:  # which is so of NaN too
+            if not abs(number) <= LARGEST_REWARD:  # which is so of NaN too
                 raise UserError(
                     f"{self.path}:{line}: {name} must return a number from -1e9 to 1e9, not "
                     f"{reprlib.repr(value)}"

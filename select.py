@@ -42,10 +42,10 @@ problem can still teach depends on them, however the advantages are made.  Where
 no part in the reward (`reward.py`), a verdict is the reward clipped to [0, 1], a share of a
 success, and each docstring below says how it is read.
 
-Try changing first: `ema`, with `--set selector.name=dopr --set selector.bonus=0.2`.  At 0.9 71, 56
-and 62 of the 185 groups are informative on seeds 0 to 2, at 0.3 only 35, 27 and 30, since a group
-is eight observations, and the newest group is the best guess of the next.  Then `bonus`, with ema
-0.9: at 0 it is 98, 63 and 77 groups, and at 1 it is 34, 37 and 37, as curiosity outweighs the
+Try changing first: `ema`, with `--set selector.name=dopr --set selector.bonus=0.2`.  At 0.9, on
+seeds 0 to 2, 71, 56 and 62 of the 185 groups are informative, at 0.3 only 35, 27 and 30, since a
+group is eight observations, and the newest group is the best guess of the next.  Then `bonus`, with
+ema 0.9: at 0 it is 98, 63 and 77 groups, and at 1 it is 34, 37 and 37, as curiosity outweighs the
 history.  All of these runs end at 98.0 to 99.0%: the default job forgives much.
 """
 
@@ -200,7 +200,7 @@ class Informative(OneShotSelector):
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")
     NEEDS_VERDICTS = True
     TRIES = 3  # fewer avoid half-learned problems already, more still visit nearly learned ones
-    PRIOR = 0.5  # hits and misses before the first; with less, p near 0 or 1 is expected more often
+    PRIOR = 0.5  # both counts begin with it; with less, p near 0 or 1 is expected more often
 
     def forget(self, n_problems: int) -> None:
         super().forget(n_problems)

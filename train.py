@@ -45,7 +45,7 @@ from plumbing.config import Config, all_keys, read_config, selectors, stream_see
 from plumbing.first_look import first_look
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
-from plumbing.run import Run, summary_of, weights_of
+from plumbing.run import Run, learned_weights, summary_of, weights_of
 from policy import Policy
 
 # what `grpo.py` defines can be imported from here as well
@@ -88,7 +88,7 @@ def train(
         learned = [(g, A.to(model.device)) for g, A in pairs if is_read(g, A, cfg.update)]
         stats = {"loss": 0.0}
         if learned:
-            if cfg.update.decay:  # linearly, to 0 after the last step
+            if cfg.update.decay:  # the rate falls linearly, to 0 after the last step
                 set_rate(run.optimizer, cfg.update.lr * (1 - run.step / run.record.n_steps))
             with costs.clock("update"):
                 groups, A = zip(*learned, strict=True)
@@ -141,9 +141,9 @@ def build(
     with parallel.all_or_none():
         setup.refuse_overflow(policy.model, prompts[0], policy.folder)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW
-    learned = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = adamw(
-        learned, lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
+        [weight for _, weight in learned_weights(policy.model)],
+        lr=cfg.update.lr, betas=(cfg.update.beta1, cfg.update.beta2),
         weight_decay=cfg.update.weight_decay,
         fused=True,  # one pass over the weights instead of a dozen, and no temporary copies
     )  # fmt: skip

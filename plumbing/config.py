@@ -34,7 +34,7 @@ selectors = load_selectors()
 
 
 LARGEST = {int: 10**12, float: 1e30}  # of a number without a limit of its own
-LARGEST_WEIGHT = 1e9  # of a reward among several
+LARGEST_REWARD = 1e9  # of what is paid, and of a weight; beyond it float32 has few digits left
 MOST_CHARACTERS = 100_000  # of a text, such as a template
 
 
@@ -326,7 +326,7 @@ def reward_weights(named: dict[str, object]) -> dict[str, float]:
     if not named:
         raise UserError('reward: must name at least one reward, as in {"verifier": 1}')
     for name, weight in named.items():
-        if not _has_type(weight, float) or abs(weight) > LARGEST_WEIGHT:
+        if not _has_type(weight, float) or abs(weight) > LARGEST_REWARD:
             raise UserError(
                 f"reward: the weight of {name!r} must be a number from -1e9 to 1e9, not {weight!r}"
             )

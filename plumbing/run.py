@@ -202,7 +202,7 @@ def weights_of(model: Transformer) -> dict[str, Tensor]:
     return {name: parallel.whole(w).cpu() for name, w in model.state_dict().items()}
 
 
-def learned(model: Transformer) -> list[tuple[str, Tensor]]:
+def learned_weights(model: Transformer) -> list[tuple[str, Tensor]]:
     """Return the weights that training changes, with their names: all, or those of adapters."""
     return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
@@ -210,7 +210,7 @@ def learned(model: Transformer) -> list[tuple[str, Tensor]]:
 def tensors_of(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the whole weights that are learned and AdamW's state, by name, in CPU memory."""
     tensors = {}
-    for name, parameter in learned(model):
+    for name, parameter in learned_weights(model):
         tensors[f"model.{name}"] = parallel.whole(parameter.detach()).cpu()
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = parallel.whole(value).cpu()
@@ -224,7 +224,7 @@ def restore_model(
 
     Raises KeyError or ValueError where a tensor is missing or has another shape than its weight.
     """
-    for name, parameter in learned(model):
+    for name, parameter in learned_weights(model):
         prefix = f"optimizer.{name}."
         slots = {n.removeprefix(prefix): w for n, w in tensors.items() if n.startswith(prefix)}
         if slots and slots.keys() != {"step", "exp_avg", "exp_avg_sq"}:

@@ -47,6 +47,16 @@ def tokenizer():
     return load_tokenizer(ROOT / "base")
 
 
+# what tiny models of transformers have: their sizes, and two kinds of rope
+SHAPE = dict(
+    vocab_size=53, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=256, eos_token_id=None, bos_token_id=None,
+)  # fmt: skip
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
+LINEAR = {"rope_type": "linear", "rope_theta": 5e3, "factor": 4.0}
+
+
 def random_model(**changes) -> Transformer:
     """A tiny model with weights large enough that its distributions are far from flat."""
     torch.manual_seed(0)

@@ -10,7 +10,16 @@ from itertools import accumulate
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import NEEDS_TRANSFORMERS_5, ROOT, random_model, train_small, write_carries
+from conftest import (
+    LINEAR,
+    LLAMA3,
+    NEEDS_TRANSFORMERS_5,
+    ROOT,
+    SHAPE,
+    random_model,
+    train_small,
+    write_carries,
+)  # fmt: skip
 from safetensors.torch import load_file
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
@@ -235,13 +244,6 @@ def test_what_is_merged_in_float32_is_not_rounded_away():
 
 # ---- PEFT
 
-SHAPE = dict(
-    vocab_size=53, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=256, eos_token_id=None, bos_token_id=None,
-)  # fmt: skip
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
-          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
-LINEAR = {"rope_type": "linear", "rope_theta": 5e3, "factor": 4.0}
 THEIRS = {
     "qwen2": lambda: Qwen2Config(**SHAPE, tie_word_embeddings=True),
     "qwen2-linear": lambda: Qwen2Config(**SHAPE, tie_word_embeddings=False, rope_parameters=LINEAR),
