@@ -28,6 +28,7 @@ stays at 20.0%: this model's likeliest answer forgets the carry, and a sampled o
 
 import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below in one line)
 import argparse
+import json
 import math
 import os
 import sys
@@ -56,8 +57,9 @@ from policy import Policy
 LARGEST = 1_000_000  # of --k, --n and --batch
 USUAL = {  # of options that a run may say otherwise
     "model": "", "data": "", "n": 0, "template": "{problem}", "system": "", "template_args": {},
-    "prefill": "", "date": "", "reward": "verifier", "stop": [], "stop_ids": [], "max_new_tokens": 0, "batch": 64,
-    "device": "cpu", "precision": "float32", "threads": 1, "seed": 0,
+    "prefill": "", "date": "", "reward": "verifier", "stop": [], "stop_ids": [],
+    "max_new_tokens": 0, "batch": 64, "device": "cpu", "precision": "float32", "threads": 1,
+    "seed": 0,
 }  # fmt: skip
 BENCHMARKS = {name: list(source.files)[-1] for name, source in READY.items()}  # -> its file
 
@@ -199,6 +201,12 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def filled_in(args: argparse.Namespace) -> argparse.Namespace:
     """Return the arguments, of which those that nobody gave are the run's, or else the usual."""
     known = {**USUAL, **(settings_of_run(Path(args.run)) if args.run else {})}
+    named = known["reward"] if isinstance(known["reward"], dict) else [known["reward"]]
+    if args.reward is None and any(":" in name for name in named):
+        said = json.dumps(known["reward"]).strip('"')
+        raise UserError(  # a folder that came from elsewhere must not choose which code runs
+            f"{args.run}: its reward is code of a file; if that is to run, add --reward '{said}'"
+        )
     if args.data:
         known |= {"n": 0}  # of other problems all
     for name, value in known.items():

@@ -286,7 +286,7 @@ BAD_VALUES = [
     (["verifier"], "must be a text, or an object"), ({}, "must name at least one reward"),
     ({"verifier": "1"}, "the weight of 'verifier' must be a number"),
     ({"verifier": True}, "the weight of 'verifier' must be a number"),
-    ({"verifier": float("nan")}, "the weight of 'verifier' must be a number"),
+    ({"verifier": float("nan")}, "must hold finite numbers"),
     ({"verifier": 10**400}, "the weight of 'verifier' must be a number"),
     ({"verifier": 1, "format": {"x": 1}}, "the weight of 'format' must be a number"),
 ]  # fmt: skip
@@ -316,6 +316,7 @@ def test_a_name_that_is_none_says_which_there_are(name):
 
 QUICK = ["steps=8", "eval_every=1000", "checkpoint_every=4", "data.heldout_size=4"]
 QUICK += ["rollout.group_size=4", "rollout.max_new_tokens=24", "data.pool_size=0"]
+LOOK = 8 * 4  # responses of the first look at a file of one's own, before the run
 # three digits or fewer are worth something, and what is long costs: from about -0.9 to 0.75
 GRADED = """
 def score(response, problem):
@@ -449,8 +450,8 @@ def test_further_fields_do_not_matter_where_nobody_reads_them(tmp_path, job):
     assert train_small(tmp_path / "run", [*sets, "steps=8"], ["--resume"]) == 0
 
 
-LATER = """
-calls = 0
+LATER = f"""
+calls = -{LOOK}
 def score(response, problem):
     global calls
     calls += 1
@@ -466,7 +467,7 @@ def test_an_error_in_the_middle_of_a_run_keeps_its_checkpoint(tmp_path, job, cap
     )
     state = json.loads((tmp_path / "run/checkpoint/state.json").read_text())
     assert state["step"] == 4 and not (tmp_path / "run/model").exists()
-    assert train_small(tmp_path / "run", job, ["--resume"]) == 0  # the calls are counted anew
+    assert train_small(tmp_path / "run", job, ["--resume"]) == 0  # and takes no other look
 
 
 @pytest.mark.parametrize("source", ["def score(a, b)\n", "exit()\n", "x = 1\n", None])
@@ -534,8 +535,8 @@ def test_two_processes_agree_on_a_reward_that_is_another_at_each_call(shared):
     steps = read_steps(folder / "moody")
     assert len(steps) == 8 and steps[-1]["updates"] == 8
     first, second = ((folder / f"asked{rank}").stat().st_size for rank in range(2))
-    # 8 groups of 4, and two evaluations, of which each process answers one of the two problems
-    assert (first, second) == (8 * 4 + 2, 2)
+    # a first look, 8 groups of 4, two evaluations, of which each process answers one problem
+    assert (first, second) == (LOOK + 8 * 4 + 2, 2)
 
 
 def test_two_processes_both_end_where_one_fails(shared):

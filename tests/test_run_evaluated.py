@@ -111,7 +111,7 @@ def test_every_setting_is_the_runs(tmp_path, special, monkeypatch):
     assert accuracy(lines) == summary(special)["accuracy_after"]
     made = policy.Policy(evaluate.build(evaluate.Config, {**config, "model": head["model"]}))
     again = made.greedy(load_jsonl(config["data"]["heldout"])[:12], 256)
-    assert [text for _, text in again] == [line["greedy"] for line in lines]
+    assert [text for _, text, *_ in again] == [line["greedy"] for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,27 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys, usual):
     (tmp_path / "begun" / "config.json").write_text("[")
     assert "config.json: not of a run (cannot be read" in refusal(capsys, tmp_path / "begun")
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_runs_folder_does_not_choose_which_code_runs(tmp_path, usual, capsys, several):
+    """Its reward is taken where it is a ready one; that of a file has to be named."""
+    run = tmp_path / "run"
+    shutil.copytree(usual, run)
+    (tmp_path / "mine.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef score(response, problem): return 1"
+    )
+    config = json.loads((run / "config.json").read_text())
+    code = f"{tmp_path}/mine.py:score"
+    reward = {code: 0.5, "format": 0.5} if several else code
+    (run / "config.json").write_text(json.dumps({**config, "reward": reward}))
+    said = json.dumps(reward) if several else code
+    assert f"add --reward '{said}'" in refusal(capsys, run, "--n", 2, "--out", tmp_path / "o")
+    assert not (tmp_path / "ran").exists() and not (tmp_path / "o").exists()
+    head, lines = evaluated(tmp_path / "o", run, "--n", 2, "--reward", said)
+    assert head["reward"] == reward and accuracy(lines) == 1.0 and (tmp_path / "ran").exists()
+    (run / "config.json").write_text(json.dumps({**config, "reward": "format"}))
+    assert evaluated(tmp_path / "ready", run, "--n", 2)[0]["reward"] == "format"
 
 
 # ---- the first look
