@@ -176,7 +176,7 @@ def test_the_prefill_neither_ends_a_response_nor_is_cut(in_the_project):
     values = {"data": {"prefill": "8+5=13,"}, "rollout": {"stop": [",", "#"]}}
     policy = Policy(build(Config, values))
     problem = Problem("478+365=", "843")
-    ((_, text),) = policy.greedy([problem], 1)
+    ((_, text, _),) = policy.greedy([problem], 1)
     assert text.startswith("8+5=13,7+6") and text.count(",") == 1
     attempt = policy.attempt(problem, 8, torch.Generator().manual_seed(0))
     assert attempt.group.finished.all() and {t.count(",") for t in attempt.texts} == {1}
