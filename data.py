@@ -30,6 +30,7 @@ steps, training took it from 20 to 100%.  From `base/`, which has never seen it,
 """
 
 import argparse
+import inspect
 import json
 import sys
 import zlib
@@ -416,7 +417,7 @@ def main(argv: list[str] | None = None) -> None:
     if words[:1] == ["hub"]:
         return hub.main(words[1:], longest=MOST_CHARACTERS)
     parser = Parser(
-        prog="data.py", description=main.__doc__,
+        prog="data.py", description=inspect.cleandoc(main.__doc__ or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     count, add = whole_number(1), parser.add_argument
