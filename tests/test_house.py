@@ -149,16 +149,35 @@ def test_a_function_fits_a_screen_and_a_class_a_few(path):
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+LONGER = {"running.md", "gpu.md"}  # pages that may have more words, for now
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 1800
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda p: p.name)
+def test_a_page_is_read_in_one_sitting(page):
+    """At most 1,500 words, the strokes of tables among them."""
+    words = len(page.read_text().split())
+    assert words <= 1500 or page.name in LONGER, words
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind its #: the page's headings, as code hosts spell them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_resolve_and_lines_are_short(page):
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            path = page.parent / target if target else page
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
     long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 120 and line[0] != "|"]
     assert not long, long
 
