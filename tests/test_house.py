@@ -182,6 +182,13 @@ def test_links_resolve_and_lines_are_short(page):
     assert not long, long
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_the_rows_of_a_table_stand_on_lines_of_their_own(page):
+    """A page that is wrapped anew may run them together, which no reader can undo."""
+    for line in page.read_text().splitlines():
+        assert "|---" not in line.strip()[1:] or line.strip().startswith("|---"), line
+
+
 def commands(page: Path):
     """The words of every `python FILE ...` line in the fenced blocks of a page."""
     for block in re.findall(r"^```(?:bash|sh)\n(.*?)^```", page.read_text(), re.M | re.S):
