@@ -146,9 +146,10 @@ def clipped_surrogate(
     real = mask.bool()  # (G, L)
     # After the end of a response there may be anything, even -inf, and 0 * inf is NaN.
     log_ratio = torch.where(real, logp - old_logp, 0.0)  # (G, L)
-    if kind == "gspo":  # (G, 1), then for every token of a row
-        mean = log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        log_ratio = mean.detach() + (log_ratio - log_ratio.detach())
+    if kind == "gspo":
+        n = mask.sum(dim=1, keepdim=True).clamp(min=1)  # (G, 1)
+        mean = log_ratio.detach().sum(dim=1, keepdim=True) / n  # (G, 1)
+        log_ratio = mean + (log_ratio - log_ratio.detach())  # (G, L), the mean with its gradients
     ratio = log_ratio.exp()  # (G, L)
     A = advantages[:, None]  # (G, 1)
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
