@@ -281,6 +281,7 @@ def update_policy(
         stats = parallel.over_processes(stats)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.update.grad_clip)
         stats["grad_norm"] = parallel.whole(norm).item()
+        stats["learning_rate"] = optimizer.param_groups[0]["lr"]
         finite = math.isfinite(stats["grad_norm"]) and math.isfinite(stats["loss"])
         if finite:
             optimizer.step()  # theta <- theta - lr * (the gradient, as AdamW scales it)

@@ -246,6 +246,9 @@ class Config:
     responses: bool = key(
         True, "write every response of training to responses.jsonl", resumable=True
     )
+    log: Literal["none", "tensorboard"] = key(
+        "none", "curves that can be watched, as event files in the run's folder", resumable=True
+    )
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(
