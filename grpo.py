@@ -20,7 +20,10 @@ take four: `--set update.updates_per_group=4` ends at 98.5, 92.5 and 94.5% on se
 one update ends at 99.0, 98.5 and 98.5%: each group now moves the policy too far.  With four updates
 and a tight clip (`update.clip_low=0.002`, `update.clip_high=0.002`) it ends at 98.0, 64.0 and
 60.0%: each now moves it too little to learn both skills.  `aggregate` changes half a point at most,
-as all responses have similar lengths.
+as all responses have similar lengths.  What is clipped is `surrogate`: with four updates, seeds
+1000 to 1002 end at 100, 100 and 95.5% with "ppo", 93.0, 96.0 and 100% with "gspo", and 77.5, 99.5
+and 94.5% with "cispo".  These clips act on half a percent of the tokens at most, so that three
+seeds do not say which is better.
 
 Two policies are called old.  pi_old, in the ratio, is the policy before the group's first update
 as this file computes it, so that the ratio begins at exactly 1.  The sampler has the same weights
@@ -139,9 +142,10 @@ def clipped_surrogate(
     "cispo"  sg[clip(rho_t)] A log pi(y_t), where sg[] is a constant for the gradient: every token
              teaches, and the clip bounds how much (CISPO, arXiv 2506.13585, eqs. 4 and 5).
 
-    At ratio 1, and so with one update per group, all three have the gradient of A log pi(y_t).
-    Their clips are on scales of their own.  A mean over many tokens moves little: GSPO's paper has
-    low = 3e-4 and high = 4e-4.  CISPO's has no lower bound (low = 1 here) and tunes the upper one.
+    At ratio 1, and so with one update per group, all three have the gradient of A log pi(y_t); PPO
+    and CISPO agree wherever neither is clipped.  The clips are on scales of their own.  A mean over
+    many tokens moves little: GSPO's paper has low = 3e-4 and high = 4e-4.  CISPO's has no lower
+    bound (low = 1 here) and tunes the upper one.
     """
     real = mask.bool()  # (G, L)
     # After the end of a response there may be anything, even -inf, and 0 * inf is NaN.

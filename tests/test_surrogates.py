@@ -280,6 +280,22 @@ def test_in_the_first_update_all_three_have_the_same_gradient(group, keys):
     assert max(gradient.abs().max() for gradient in found[0]) > 0.01
 
 
+def test_ppo_and_cispo_agree_where_nothing_is_clipped():
+    """At any ratio: d(rho A) = rho A d(log pi), and this is how CISPO weighs its d(log pi)."""
+    found = []
+    for surrogate in ("ppo", "cispo"):
+        logp, old, mask = case()
+        new = padded(logp).requires_grad_()
+        loss, stats = grpo_loss(
+            new, padded(old), torch.tensor(A, dtype=torch.float64), mask, surrogate=surrogate,
+            clip_low=1.0, clip_high=9.0,
+        )  # fmt: skip
+        loss.backward()
+        assert stats["clip_fraction"] == 0
+        found.append(new.grad)
+    torch.testing.assert_close(*found, atol=1e-12, rtol=0)
+
+
 def test_in_later_updates_the_three_go_different_ways(group):
     def after(surrogate, n):
         model = random_model()
