@@ -140,6 +140,7 @@ def build(
         fixed |= policy.reward.fingerprints(problems)
     with parallel.all_or_none():
         setup.refuse_overflow(policy.model, prompts[0], policy.folder)
+        record = Record(cfg, out, pool, n_steps)
     adamw = OffloadedAdamW if cfg.update.offload else torch.optim.AdamW
     optimizer = adamw(
         [weight for _, weight in learned_weights(policy.model)],
@@ -151,7 +152,6 @@ def build(
         len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
         seed=stream_seed(cfg.seed, "selector"), tour=cfg.selector.tour,
     )  # fmt: skip
-    record = Record(cfg, out, pool, n_steps)
     run = Run(cfg, policy.model, optimizer, selector, record=record, fixed=fixed)
     return policy, pool, heldout, run
 

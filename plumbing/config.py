@@ -191,14 +191,18 @@ class UpdateConfig:
         False, "keep AdamW's two moments in CPU memory: 8 bytes per weight less on the GPU",
         resumable=True,
     )  # fmt: skip
+    surrogate: Literal["ppo", "gspo", "cispo"] = key(
+        "ppo", "clip each token's ratio, one ratio per response, or a constant weight of log pi"
+    )
     clip_low: float = key(0.2, "the ratio is clipped at 1 - clip_low", least=0, most=1)
     clip_high: float = key(0.28, "and at 1 + clip_high (DAPO sets it higher)", least=0)
     aggregate: Literal["token", "sequence", "constant"] = key(
         "token", "mean over tokens (DAPO), over responses (GRPO), or by a constant (Dr. GRPO)"
     )
-    advantage: Literal["std", "none"] = key(
-        "std", "divide the advantages by the group's standard deviation, or not"
-    )
+    advantage: Literal["std", "none", "rloo"] = key(
+        "std", "reward minus its group's mean, divided by the standard deviation or not, "
+        "or minus the mean of the others"
+    )  # fmt: skip
     sampler_cap: float = key(
         0.0, "weigh each token by pi_old over the sampler's probability, capped at this; 0: do not",
         least=0,
@@ -255,6 +259,9 @@ class Config:
     )  # fmt: skip
     responses: bool = key(
         True, "write every response of training to responses.jsonl", resumable=True
+    )
+    log: Literal["none", "tensorboard"] = key(
+        "none", "curves that can be watched, as event files in the run's folder", resumable=True
     )
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from data import Problem
 from plumbing import disk, jsonl, parallel, system
 from plumbing.command import UserError
 from plumbing.config import Config
+from plumbing.tensorboard import Events
 from plumbing.watch import Watch
 from rollout import Group
 
@@ -165,7 +166,7 @@ def refuse_links(out: Path) -> None:
             raise UserError(f"{out / name}: is a folder where a file is written; remove it")
 
 
-class Record:
+class Record(AbstractContextManager):
     """Writes a run's files, moves its progress bar, and remembers its evaluations."""
 
     KEPT = ("before", "last", "good_enough", "evaluated_at", "bad_updates", "examples")
@@ -180,14 +181,12 @@ class Record:
         self.examples: dict[str, dict] = {}  # the latest response that was paid, and that was not
         self.watch = Watch()
         self.files = {name: Lines(out / name) for name in GROWING}
+        self.events = Events(out, on=cfg.log == "tensorboard")
         self.bar = tqdm(disable=True)  # until `show`
-
-    def __enter__(self) -> "Record":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
-        for file in self.files.values():
+        for file in (*self.files.values(), self.events):
             file.close()
 
     def refuse_lines(self) -> None:
@@ -222,7 +221,8 @@ class Record:
         return lengths
 
     def show(self, step: int) -> None:
-        """Begin the progress bar at a step."""
+        """Begin the progress bar at a step, and the curves of TensorBoard."""
+        self.events.begin(step, self.before)
         self.bar = tqdm(
             total=self.n_steps, initial=step, desc="training", mininterval=0.2, dynamic_ncols=True,
             disable=parallel.rank() > 0,
@@ -259,6 +259,7 @@ class Record:
             **step.stats, **step.evaluation, "seconds": costs.since_last_line(),
         }  # fmt: skip
         self.files[METRICS].write([entry])
+        self.events.write(entry)
         for i, attempt in zip(step.chosen, step.attempts, strict=True):
             self.write_responses(step.number, self.pool[i], attempt)
         if step.evaluation:

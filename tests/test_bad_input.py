@@ -85,6 +85,8 @@ CONFIGS = [
     ('{"update": {"lr": "fast"}}', "update.lr: must be a finite number"),
     ('{"update": {"beta1": 1}}', "update.beta1: must be at most 0.9999"),
     ('{"update": {"aggregate": "mean"}}', "update.aggregate: must be 'token' or"),
+    ('{"update": {"surrogate": "sac"}}', "update.surrogate: must be 'ppo' or 'gspo' or 'cispo'"),
+    ('{"update": {"advantage": "loo"}}', "update.advantage: must be 'std' or 'none' or 'rloo'"),
     ('{"rollout": {"top_p": 0}}', "rollout.top_p: must be above 0"),
     ('{"rollout": {"top_p": 1.5}}', "rollout.top_p: must be at most 1"),
     ('{"rollout": {"stop_ids": ["a"]}}', "rollout.stop_ids: must be a list of whole numbers"),

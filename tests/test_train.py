@@ -135,6 +135,8 @@ def test_another_arm_sees_the_same_candidates(finished, tmp_path, arm):
         ["update.kl_coef=0.01"],
         ["update.updates_per_group=3", "update.micro_batch=3", "update.aggregate=constant"],
         ["selector.entropy=answers", "update.advantage=none", "update.aggregate=sequence"],
+        ["update.surrogate=gspo", "update.advantage=rloo", "update.updates_per_group=2"],
+        ["update.surrogate=cispo", "update.mask_truncated=true", "update.updates_per_group=2"],
         [
             "rollout.top_k=5",
             "rollout.top_p=0.9",
