@@ -1,10 +1,12 @@
-"""Where the stubs are, and how a filled one is read: by the graders and by `train_with.py`."""
+"""Where the stubs are, and how a filled one is read, by the graders and by the commands here."""
 
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))  # the project's own modules, for the stubs and commands here
 STUBS = {  # the number of each exercise, and the one file in its folder that is filled in
     int(path.parent.name): path
     for path in sorted(HERE.glob("[1-9]/*.py"))

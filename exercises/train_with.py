@@ -3,27 +3,28 @@
     python exercises/train_with.py 1 --config small.json --out runs/exercise-1
 
 The number says which exercise, 1 to 6; what comes after it is as for `train.py`.  Nothing of the
-trainer is copied: the function that you wrote is put where the trainer's stands, and then `train.py`
+trainer is copied: the function that you wrote is put where the trainer's stands, and `train.py`
 runs as always.  `--answers FOLDER` takes your file from another folder, as for pytest.  Exercises 7
 and 8 need no such command: a reward is named by a key, and a bound takes no part in training.
 
 How to read it: one function per exercise, which says what is put where.
 """
 
+# ruff: noqa: E402, I001 (the names of one's own arms must be known before the trainer is imported)
+
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
-import plumbing  # noqa: F401, I001 (first: it lets Ctrl-C end the imports below in one line)
+from stubs import answer_of, read_answer  # first: it puts the project on the path
+import plumbing  # noqa: F401 (then: it lets Ctrl-C end the imports below in one line)
 from plumbing.selectors import load as load_selectors
 
 selectors = load_selectors()
 OWN_ARMS = {"epsilon_greedy": "EpsilonGreedy", "my_own": "MyOwn"}
-# when the configuration is imported, it looks up which arms `selector.name` may be
-selectors.SELECTORS |= dict.fromkeys(OWN_ARMS, selectors.OneShotSelector)
+if __name__ == "__main__":  # when the configuration is imported, it looks up which arms there are
+    selectors.SELECTORS |= dict.fromkeys(OWN_ARMS, selectors.OneShotSelector)
 
 import torch
 from torch import Tensor
@@ -33,7 +34,6 @@ import rollout
 import train
 from model import Transformer
 from plumbing.command import Parser, UserError, command
-from stubs import STUBS, answer_of, read_answer
 
 Places = list[tuple[object, str, object]]  # where, under which name, and what is put there
 
@@ -86,14 +86,16 @@ def cached(mine: ModuleType) -> Places:
 
 
 def memory(mine: ModuleType) -> Places:
-    """The arm `dopr` with your formulas, without its entropy gate and tour."""
+    """The arm `dopr` with your formulas, without its entropy gate."""
 
     class Yours(selectors.OneShotSelector):
         def volatility(self, candidates):  # noqa: ANN001, ANN202 (as in the class above it)
             return mine.volatility(self.variance[candidates])
 
         def exploration(self, candidates):  # noqa: ANN001, ANN202
-            return mine.bonus(self.visits[candidates], self.t, self.bonus)
+            visits = self.visits[candidates]  # (M,)
+            first = self.tour * (visits == 0)  # every problem once before any twice
+            return first + mine.bonus(visits, self.t, self.bonus)
 
         def update(self, i, rewards, entropy=None):  # noqa: ANN001, ANN202
             before = self.mean[i], self.variance[i]
@@ -133,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return train.main(rest)
     except NotImplementedError as error:
-        raise UserError(f"{path}: not solved yet; fill in the stub, then give the run another --out") from error
+        raise UserError(f"{path}: not solved yet; fill it in, and name another --out") from error
 
 
 if __name__ == "__main__":

@@ -14,13 +14,11 @@ def loss_of(answer, ratios, advantage, weights=None, old=-1.0, mask=None, end=No
     old_logp = torch.full((1, len(ratios)), old)
     logp = old_logp + torch.tensor([ratios]).log()  # (1, L)
     if end is not None:
-        logp[mask == 0] = end
+        logp[mask == 0], old_logp[mask == 0] = end
     logp.requires_grad_()
     mask = torch.ones_like(old_logp) if mask is None else mask
     weights = torch.ones_like(old_logp) if weights is None else weights
-    found = answer.clipped_loss(
-        logp, old_logp, torch.tensor([advantage]), mask, weights, LOW, HIGH
-    )
+    found = answer.clipped_loss(logp, old_logp, torch.tensor([advantage]), mask, weights, LOW, HIGH)
     number = numbers(found.detach() if torch.is_tensor(found) else found, (), "clipped_loss")
     if not torch.is_tensor(found) or not found.requires_grad:
         refuse("clipped_loss must return a tensor through which gradients flow back to logp")
@@ -85,12 +83,13 @@ def test_the_weights_say_how_much_each_token_counts(answer):
 
 def test_what_comes_after_the_end_counts_for_nothing(answer):
     mask = torch.tensor([[1.0, 1.0, 0.0]])
-    for end in (5.0, -math.inf):
+    for end in ((5.0, -5.0), (500.0, -500.0), (-math.inf, -math.inf)):  # now and then
         found, gradient = loss_of(answer, [1.0, 1.0, 1.0], 1.0, mask * 0.5, mask=mask, end=end)
         if found.isnan() or gradient.isnan().any():
             refuse(
-                f"log-probabilities of {end} after the end give NaN, in the loss or its gradient: "
-                "0 * inf is NaN.  Put the log-ratio to 0 there (`torch.where`) before `exp`."
+                f"log-probabilities of {end[0]} now and {end[1]} then, after the end, give NaN in "
+                "the loss or its gradient: 0 * inf is NaN, and so is inf - inf.  Put the log-ratio "
+                "to 0 there (`torch.where`) before `exp`."
             )
         explain(found, -1.0, {}, f"a response that ended, with {end} after its end")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import train
 from grading import refuse
 
 import report
+import train
 from plumbing.config import selectors
 
 ROOT = Path(__file__).resolve().parents[2]

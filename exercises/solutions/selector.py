@@ -21,7 +21,7 @@ class EpsilonGreedy(selectors.VolatilityOnly):
 
 
 class MyOwn(selectors.OneShotSelector):
-    """Hope: 1 for a new problem, 1/2 where the last group differed, half as much after each dull one."""
+    """Hope: 1 at first, 1/2 where the last group differed, an eighth of it after a dull one."""
 
     MEMORY = (*selectors.OneShotSelector.MEMORY, "hope")
 
