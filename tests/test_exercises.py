@@ -187,6 +187,7 @@ WRONG = {
         "np.random.random()",
         "after its state was saved",
     ),
+    "an epsilon of its own": (6, "< EPSILON", "< 0.1", "from the top of the file"),
     "never explores": (6, "self.rng.random() < EPSILON", "False", "never explores"),
     "the least volatile": (6, "volatility.max()", "volatility.min()", "smallest"),
     "a memory that is not saved": (
@@ -282,7 +283,7 @@ def test_a_wrong_answer_is_refused_with_its_reason(what, base, tmp_path, monkeyp
 @pytest.mark.parametrize("response", grader(7).UNDONE)
 def test_what_the_red_team_says_is_paid_by_the_careless_rule(response):
     """Else a rule that refuses it would have proved nothing."""
-    careless = read_answer(STUBS[7]).careless  # given in the stub, not to be filled in
+    careless = read_answer(answer_of(7, SOLUTIONS)).careless  # as it is given in the stub
     assert careless(response, grader(7).SUM)
 
 
@@ -410,7 +411,7 @@ def test_an_arm_of_ones_own_is_named_by_a_key():
     words += ["--config", "small.json", "--set", "selector.name=mine"]
     ran = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 2
-    assert "epsilon_greedy, my_own" in ran.stderr and "Traceback" not in ran.stderr
+    assert "'epsilon_greedy' or 'my_own'" in ran.stderr and "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize("kind", ["EpsilonGreedy", "MyOwn"])
@@ -423,9 +424,7 @@ def test_a_run_with_an_arm_of_ones_own_goes_on_after_resume(
     sets = ("selector.name=dopr", "data.heldout_size=2")
     for out, steps, *resume in (("whole", 6), ("parts", 3), ("parts", 6, "--resume")):
         assert train_small(tmp_path / out, (*sets, f"steps={steps}"), resume) == 0
-    chosen = [
-        [step["chosen"] for step in read_steps(tmp_path / out)] for out in ("whole", "parts")
-    ]
+    chosen = [[step["chosen"] for step in read_steps(tmp_path / out)] for out in ("whole", "parts")]
     assert len(chosen[0]) == 6 and chosen[0] == chosen[1]
 
 
