@@ -57,7 +57,7 @@ def verdict(reports: Iterable[pytest.TestReport]) -> str:
     return f"{NOT_YET} in parts: {open_} of {len(outcomes)} checks wait" if open_ else "solved"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Print one line per exercise."""
     of: dict[int, list[pytest.TestReport]] = {}
     for outcome in ("passed", "failed", "skipped", "error"):

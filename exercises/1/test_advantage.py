@@ -46,6 +46,9 @@ def test_rewards_that_are_not_0_or_1(answer):
     mistakes = {
         "this is right for 0 and 1 alone: a root of p (1-p) is no standard deviation of other "
         "rewards": (r - r.mean()) / (r.mean() * (1 - r.mean())).sqrt(),
+        "your advantages divide by the standard deviation with G - 1; the paper's has G": (
+            (r - r.mean()) / r.std()
+        ),
         "your advantages divide by the range, max - min": (r - r.mean()) / 4.0,
         "your advantages divide by the mean distance from the mean": (r - r.mean())
         / (r - r.mean()).abs().mean(),
@@ -56,12 +59,16 @@ def test_rewards_that_are_not_0_or_1(answer):
 def test_a_small_difference_counts_as_much_as_a_large_one(answer):
     """What is added below the fraction line to be safe changes small rewards."""
     found = advantages(answer, [0.001, 0.0, 0.0, 0.001])
-    if not near(found, [1.0, -1.0, -1.0, 1.0], 1e-2):
+    as_large = advantages(answer, [1.0, 0.0, 0.0, 1.0])
+    if not near(found, as_large, 1e-2):
+        added = found.abs().max() < as_large.abs().max()
         refuse(
-            "rewards 0.001 and 0 must have the advantages 1 and -1, as 1 and 0 have.  Yours are "
-            f"{shown(found)}: is something added to the standard deviation?  Treat equal rewards "
-            "as a case of their own instead."
-        )
+            f"rewards of 1 and 0 give {shown(as_large)}, and 0.001 and 0 give {shown(found)}.  In "
+            "standard deviations both are the same.  " + (
+                "Is something added to the standard deviation, to be safe from 0?  Treat equal "
+                "rewards as a case of their own instead." if added else "What is divided by?"
+            )
+        )  # fmt: skip
 
 
 def test_equal_rewards_teach_exactly_nothing(answer):
