@@ -1,0 +1,193 @@
+"""The grader of exercise 6: what each choice must be, resume, and the default job itself."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from grading import refuse
+
+import report
+import train
+from plumbing.config import selectors
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = 1000  # of the run in which a selector has to beat random problems
+CANDIDATES = [7, 3, 11, 19, 5, 2, 13, 17]  # indices in a pool of 20, in no order
+BEST = 19
+
+
+def remembering(kind, seed=0):
+    """A selector that has seen every problem once; only the rewards of problem 19 differed."""
+    selector = kind(20, 0.3, 0.1, "none", seed=seed, tour=True)
+    for i in range(20):
+        selector.update(i, [1.0, 0.0] * 4 if i == BEST else [float(i % 2)] * 8)
+    return selector
+
+
+def choices(answer, kind, n, selector=None):
+    """What is chosen n times in a row, once each choice is known to be a list of one candidate."""
+    selector = selector or remembering(kind)
+    found = []
+    for _ in range(n):
+        chosen = selector.choose(np.array(CANDIDATES))
+        if not isinstance(chosen, list) or len(chosen) != 1:
+            refuse(f"choose must return a list of one index of a problem, not {chosen!r}")
+        if chosen[0] not in CANDIDATES:
+            hint = "  It is a place in `candidates`: return candidates[place]." * (chosen[0] < 8)
+            refuse(f"choose returns problem {chosen[0]}, not one of {CANDIDATES}.{hint}")
+        if type(chosen[0]) is not int:
+            refuse(f"choose returns a {type(chosen[0]).__name__}: make it an int, for the record")
+        found.append(chosen[0])
+    return found
+
+
+def check_shares(answer, epsilon, n=2000):
+    """How often the best candidate is chosen, and how evenly the others are."""
+    answer.EPSILON, before = epsilon, answer.EPSILON
+    try:
+        found = choices(answer, answer.EpsilonGreedy, n)
+    finally:
+        answer.EPSILON = before
+    share = found.count(BEST) / n
+    right, turned = 1 - epsilon * 7 / 8, epsilon + (1 - epsilon) / 8
+    # four standard deviations: a right answer fails once in 16,000 tries, and the seed is fixed
+    room = 4 * (right * (1 - right) / n) ** 0.5 + 1e-9
+    if abs(share - right) <= room:
+        return found
+    why = ""
+    if epsilon != before and abs(share - (1 - before * 7 / 8)) < 0.02:
+        why = "Does it read EPSILON from the top of the file?"
+    elif share > 0.999:
+        why = "It never explores."
+    elif abs(share - 1 / 8) < 0.04:
+        why = "That is one in eight, as if all were chosen at random."
+    elif abs(share - turned) < 0.04:
+        why = "It is turned round: it explores with probability 1 - EPSILON."
+    elif found.count(BEST) == 0:
+        why = "It is never chosen: is it the *smallest* volatility that wins?"
+    elif abs(share - (1 - epsilon)) <= room:
+        why = "Explore among *all* candidates, the best one included."
+    refuse(
+        f"with EPSILON = {epsilon} the candidate of the largest volatility is chosen in "
+        f"{share:.1%} of {n} choices, and {right:.1%} is right.  {why}"
+    )
+
+
+def test_without_epsilon_the_most_volatile_is_always_chosen(answer):
+    check_shares(answer, 0.0, n=500)
+
+
+def test_epsilon_of_the_choices_are_random(answer):
+    check_shares(answer, 0.4)
+    check_shares(answer, 0.1)
+
+
+def test_exploring_all_candidates_are_alike(answer):
+    found = check_shares(answer, 1.0)
+    counts = [found.count(i) for i in CANDIDATES]
+    if not 180 <= min(counts) <= max(counts) <= 320:  # 250 each; a deviation is 15
+        refuse(
+            f"with EPSILON = 1 all {len(CANDIDATES)} candidates must be chosen alike often; in "
+            f"2000 choices they are chosen {counts} times"
+        )
+
+
+def test_ties_are_broken_at_random(answer):
+    """A new pool is nothing but ties: argmax would always take the first."""
+    answer.EPSILON, before = 0.0, answer.EPSILON
+    try:
+        found = {
+            choices(answer, None, 1, answer.EpsilonGreedy(20, 0.3, 0.1, "none", seed=seed))[0]
+            for seed in range(40)
+        }
+    finally:
+        answer.EPSILON = before
+    if len(found) < 4:
+        refuse(
+            f"of {len(CANDIDATES)} problems that nobody has visited, all equally volatile, only "
+            f"{sorted(found)} are ever chosen (EPSILON = 0, forty seeds).  `argmax` takes the "
+            "first of several largest: draw one of them."
+        )
+
+
+def check_resume(answer, kind):
+    """A run that is stopped and resumed must choose as the run that was not."""
+    straight = remembering(kind, seed=3)
+    choices(answer, kind, 5, straight)
+    saved = json.loads(json.dumps(straight.state_dict()))
+    resumed = kind(20, 0.3, 0.1, "none", seed=99, tour=True)
+    resumed.load_state_dict(saved)
+
+    def goes_on(selector):
+        found = []
+        for step in range(40):
+            found += choices(answer, kind, 1, selector)
+            selector.update(found[-1], [1.0] * (1 + step % 7) + [0.0] * (7 - step % 7))
+        return found
+
+    if goes_on(straight) != goes_on(resumed):
+        refuse(
+            f"{kind.__name__} chooses otherwise after its state was saved and loaded, so that "
+            "--resume would be another run.  Draw from self.rng alone (no `random`, no "
+            "`np.random`, no torch), and name in MEMORY whatever else it remembers."
+        )
+
+
+def test_epsilon_greedy_is_the_same_after_resume(answer):
+    check_resume(answer, answer.EpsilonGreedy)
+
+
+def test_my_own_is_the_same_after_resume(answer):
+    check_resume(answer, answer.MyOwn)
+
+
+def check_scores(kind):
+    """The record asks for scores before each choice."""
+    selector = remembering(kind)
+    first, again = (np.asarray(selector.scores(np.array(CANDIDATES))) for _ in range(2))
+    if first.shape != (len(CANDIDATES),) or not np.isfinite(first).all():
+        refuse(f"scores must be {len(CANDIDATES)} finite numbers, one per candidate, not {first}")
+    if not np.array_equal(first, again):
+        refuse("asking for scores twice gives two answers: draw in `update` or `choose` instead")
+
+
+def test_my_own_has_a_score_for_each_candidate(answer):
+    check_scores(answer.MyOwn)
+
+
+# `random_one` on the default job, seeds 1000 to 1007: 10 to 21 of 185 groups are informative, and
+# seven of the eight runs end at 60% or less.
+ENOUGH_GROUPS, ENOUGH_ACCURACY = 25, 0.8
+
+
+def check_the_default_job(answer, kind, folder, monkeypatch):
+    """Train `small.json` with the selector in the place of `dopr`."""
+    choices(answer, kind, 1)  # not solved yet?
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setitem(selectors.SELECTORS, "dopr", kind)
+    monkeypatch.setattr(report, "show", lambda out: None)  # no figure: it takes longer than half
+    said = io.StringIO()
+    keys = ("selector.name=dopr", f"seed={SEED}", "eval_every=1480", "responses=false")
+    words = [word for key in keys for word in ("--set", key)]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = train.main(["--config", "small.json", "--out", str(folder / "run"), *words])
+    if code:
+        refuse(f"the run ends with: {said.getvalue().strip().splitlines()[-1]}")
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    groups, accuracy = summary["informative_groups"], summary["accuracy_after"]
+    print(f"{kind.__name__}: {groups} of 185 groups informative, accuracy {accuracy:.1%}")
+    if groups < ENOUGH_GROUPS or accuracy < ENOUGH_ACCURACY:
+        refuse(
+            f"{kind.__name__} on the default job (seed {SEED}): {groups} of 185 groups are "
+            f"informative and accuracy ends at {accuracy:.1%}.  `random_one` has 10 to 21 groups "
+            f"and ends at 60%; {ENOUGH_GROUPS} groups and {ENOUGH_ACCURACY:.0%} are asked for.  "
+            "Which problems does it choose?  `chosen` in metrics.jsonl says it."
+        )
+
+
+@pytest.mark.parametrize("name", ["EpsilonGreedy", "MyOwn"])
+def test_it_beats_random_problems_on_the_default_job(answer, name, tmp_path, monkeypatch):
+    check_the_default_job(answer, getattr(answer, name), tmp_path, monkeypatch)
