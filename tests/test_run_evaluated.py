@@ -234,6 +234,21 @@ def test_what_is_seen_and_what_helps_only_where_something_is_wrong(seen, line, h
         assert advice.startswith("what usually helps: ") and helps in advice
 
 
+@pytest.mark.parametrize(
+    ("reward", "asked"),
+    [("mine.py:score", False), ("overlong", False), ("format", True), ("verifier", True),
+     ({"mine.py:score": 1.0, "verifier": 0.0}, True), ({"mine.py:score": 1.0}, False)],
+)  # fmt: skip
+def test_answers_are_looked_for_only_where_some_reward_reads_them(reward, asked):
+    """Under a reward of one's own there may be no answer that the verifier would know, by right."""
+    (line, *more) = what_is_seen([MUTE, FINE], reward)
+    assert ("without an answer that the verifier finds" in line) == asked == bool(more)
+    assert line.startswith("first look: of 4 responses to 2 problems 25% are right, 0% cut off")
+    assert line.endswith("; 1 of 2 groups are informative")
+    _, helps = what_is_seen([MUTE], reward)
+    assert ("data.prefill" in helps) == asked and ("a stronger checkpoint" in helps) != asked
+
+
 # the shorter run evaluates once more, at its end
 EVALUATED = ("seconds", "accuracy", "accuracy_by_kind")
 
