@@ -298,9 +298,7 @@ def test_a_syntax_error_in_what_is_imported_names_that_file_too(own, tmp_path):
     (tmp_path / "broken_one.py").write_text("\n\nx = = 1\n")
     with pytest.raises(UserError) as error:
         Reward(name, 40)
-    assert str(error.value) == (
-        "mine.py:2: SyntaxError: invalid syntax (broken_one.py, line 3)"
-    )
+    assert str(error.value) == "mine.py:2: SyntaxError: invalid syntax (broken_one.py, line 3)"
 
 
 def test_what_a_file_defines_can_be_pickled_as_workers_need_it(own):

@@ -215,7 +215,9 @@ def test_a_runs_folder_does_not_choose_which_code_runs(tmp_path, usual, capsys, 
     reward = {code: 0.5, "format": 0.5} if several else code
     (run / "config.json").write_text(json.dumps({**config, "reward": reward}))
     said = json.dumps(reward) if several else code
-    assert f"add --reward {shlex.quote(said)}\n" in refusal(capsys, run, "--n", 2, "--out", tmp_path / "o")
+    assert f"add --reward {shlex.quote(said)}\n" in refusal(
+        capsys, run, "--n", 2, "--out", tmp_path / "o"
+    )
     assert not (tmp_path / "ran").exists() and not (tmp_path / "o").exists()
     head, lines = evaluated(tmp_path / "o", run, "--n", 2, "--reward", said)
     assert head["reward"] == reward and accuracy(lines) == 1.0 and (tmp_path / "ran").exists()
