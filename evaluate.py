@@ -31,6 +31,7 @@ import argparse
 import json
 import math
 import os
+import shlex
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -203,12 +204,17 @@ def filled_in(args: argparse.Namespace) -> argparse.Namespace:
     known = {**USUAL, **(settings_of_run(Path(args.run)) if args.run else {})}
     named = known["reward"] if isinstance(known["reward"], dict) else [known["reward"]]
     if args.reward is None and any(":" in name for name in named):
-        said = json.dumps(known["reward"]).strip('"')
+        one = isinstance(known["reward"], str)
+        said = shlex.quote(known["reward"] if one else json.dumps(known["reward"]))
         raise UserError(  # a folder that came from elsewhere must not choose which code runs
-            f"{args.run}: its reward is code of a file; if that is to run, add --reward '{said}'"
+            f"{args.run}: its reward is code of a file; if that is to run, add --reward {said}"
         )
+    if args.run and not args.model and not os.path.lexists(known["model"]):
+        raise UserError(f"{known['model']}: is not there; a run's model is written when it ends")
     if args.data:
         known |= {"n": 0}  # of other problems all
+    if args.template and args.template != "chat":
+        known |= {"system": "", "template_args": {}}  # of a chat's
     for name, value in known.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -216,8 +222,6 @@ def filled_in(args: argparse.Namespace) -> argparse.Namespace:
         raise UserError(
             "name the folder of a run, or a model with --model and problems with --data"
         )
-    if args.run and not os.path.lexists(args.model):
-        raise UserError(f"{args.model}: is not there; a run's model is written when it has ended")
     return args
 
 

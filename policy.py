@@ -36,7 +36,7 @@ from plumbing.command import UserError
 from plumbing.config import Config, stream_seed
 from plumbing.device import generator, graph_and_compiled, pick_device
 from plumbing.record import Attempt
-from plumbing.text_stops import TextStops
+from plumbing.text_stops import TextStops, refuse_hidden
 from plumbing.tokenizer import GENERATION, generation_settings, save_tokenizer
 from plumbing.weights import find_folder, stop_ids
 from reward import Reward
@@ -101,6 +101,7 @@ class Policy:
             check_stop_ids(stops, self.model.config.vocab_size)
         except ValueError as error:
             raise UserError(f"rollout.stop_ids: {error}") from error
+        refuse_hidden(cfg.rollout.stop, self.tokenizer)
         self.limits = {
             "max_new_tokens": cfg.rollout.max_new_tokens, "stop_ids": stops,
             "text_stops": TextStops(cfg.rollout.stop, self.tokenizer),

@@ -36,6 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import ExecutionLoader
 from importlib.util import decode_source, module_from_spec, spec_from_loader
+from pathlib import Path
 from types import CodeType
 
 from data import Problem
@@ -153,14 +154,19 @@ class AsRead(ExecutionLoader):
 
 
 class UserFile:
-    """A Python file that the user names; it is read and run once."""
+    """A Python file that the user names; it is read and run once.
+
+    It imports what lies beside it, where nothing that is there already has that name.
+    """
 
     def __init__(self, path: str) -> None:
         source = read_bytes(path, MOST_BYTES)
         self.path, self.sha256 = path, hashlib.sha256(source).hexdigest()
-        loader = AsRead(path, source)
-        self.module = module_from_spec(spec_from_loader(f"reward:{path}", loader))
-        sys.modules[self.module.__name__] = self.module  # dataclasses in it look for it there
+        name = f"reward:{path.replace('.', '_')}"  # behind a dot pickle would look for a part
+        self.module = module_from_spec(spec_from_loader(name, loader := AsRead(path, source)))
+        sys.modules[name] = self.module  # dataclasses in it look for it there
+        if (folder := str(Path(path).resolve().parent)) not in sys.path:
+            sys.path.append(folder)
         with naming_the_place(path):
             loader.exec_module(self.module)
 
@@ -169,8 +175,10 @@ class UserFile:
         function = vars(self.module).get(name)
         if not callable(function):
             raise UserError(f"{self.path}: holds no function {name!r}; define {name} in it")
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        line = code.co_firstlineno if code and code.co_filename == self.path else 1
+        with naming_the_place(self.path):
+            code = getattr(inspect.unwrap(function), "__code__", None)
+        own = isinstance(code, CodeType) and code.co_filename == self.path
+        line = code.co_firstlineno if own else 1
 
         def pay(response: Response, problem: Problem) -> float:
             with naming_the_place(self.path, line):
@@ -207,9 +215,12 @@ def naming_the_place(path: str, line: int = 1) -> Iterator[None]:
     except BaseException as error:
         at_work = traceback.walk_tb(error.__traceback__)
         lines = [n for frame, n in at_work if frame.f_code.co_filename == path]
-        if not lines and isinstance(error, SyntaxError):
-            lines = [error.lineno or line]
         # above the line of the type and the message a SyntaxError has some that are indented
         said = next(each for each in traceback.format_exception_only(error) if each[0] != " ")
         said = said.strip().removeprefix(f"{type(error).__module__}.")
+        if isinstance(error, SyntaxError):
+            if lines:  # it is in another file, which this one imports
+                said = f"{type(error).__name__}: {error}"
+            else:
+                lines = [error.lineno or line]
         raise UserError(f"{path}:{lines[-1] if lines else line}: {said}") from error

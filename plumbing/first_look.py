@@ -43,24 +43,29 @@ def first_look(run: Run, pool: list[Problem], attempts: Attempts) -> None:
         if any(parallel.gather(bool(late))):
             break
     if parallel.rank() == 0:
-        print("\n".join(what_is_seen(seen)), flush=True)
+        print("\n".join(what_is_seen(seen, run.cfg.reward)), flush=True)
 
 
-def what_is_seen(seen: list[Attempt]) -> list[str]:
-    """Return a line on these attempts, and where something is wrong another on what helps."""
+def what_is_seen(seen: list[Attempt], reward: str | dict = "verifier") -> list[str]:
+    """Return a line on these attempts, and where something is wrong another on what helps.
+
+    `reward` is that of the configuration: where none in it reads answers, there need be none.
+    """
     solved = np.mean([each.solved for each in seen])
     cut_off = 1 - np.mean([each.group.finished.tolist() for each in seen])
     mute = np.mean([[answer is None for answer in each.answers] for each in seen])
+    read = not {"verifier", "format"}.isdisjoint([reward] if isinstance(reward, str) else reward)
     informative = sum(max(each.rewards) > min(each.rewards) for each in seen)
     line = (
         f"first look: of {sum(len(each.texts) for each in seen)} responses to {len(seen)} problems "
-        f"{solved:.0%} are right, {cut_off:.0%} cut off, {mute:.0%} without an answer that the "
-        f"verifier finds; {informative} of {len(seen)} groups are informative"
+        f"{solved:.0%} are right, {cut_off:.0%} cut off"
+        + f", {mute:.0%} without an answer that the verifier finds" * read
+        + f"; {informative} of {len(seen)} groups are informative"
     )
     helps = []
     if cut_off >= MANY:
         helps.append("a larger rollout.max_new_tokens, or an end by rollout.stop or .stop_ids")
-    if mute >= MANY:
+    if read and mute >= MANY:
         helps.append(
             "how to answer, said in data.system or by the examples of a few-shot data.template, or "
             "an answer begun by data.prefill"

@@ -24,6 +24,7 @@ from plumbing import disk
 from plumbing.command import Parser, UserError, one_line
 
 OLDEST = 4  # of `datasets`: from this version on it runs no code that comes with a dataset
+COLUMNS = "--problem, --answer, --kind, --keep"  # the options that name one
 REMEDY = f"pip install -U 'datasets>={OLDEST}'"
 
 
@@ -92,7 +93,8 @@ def record_of(row: dict, source: Source) -> dict:
     except ValueError as error:
         raise ValueError("a solution in which no final answer is found") from error
     if source.kind:
-        record["kind"] = str(column(row, source.kind) or "")
+        kind = column(row, source.kind)
+        record["kind"] = "" if kind is None else str(kind)
     return record | {name: column(row, name) for name in source.keep}
 
 
@@ -138,7 +140,7 @@ def lines_of(rows: Iterable[dict], source: Source, longest: int) -> tuple[list[s
         try:
             line = json.dumps(record_of(row, source))
         except UserError as error:
-            raise UserError(f"{source.id}: {error}; see --problem, --answer, --kind") from error
+            raise UserError(f"{source.id}: {error}; see {COLUMNS}") from error
         except TypeError as error:
             raise UserError(f"{source.id}: --keep {' '.join(source.keep)}: {error}") from error
         except ValueError as error:

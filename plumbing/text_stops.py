@@ -14,15 +14,29 @@ answer, and its text holds none.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from plumbing.command import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 UNSEEN = 24  # tokens beyond a text's own bytes: those since the last look, and some that show none
+
+
+def refuse_hidden(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise `UserError` for a text with a special token in it, which no response shows."""
+    special = {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    for text, hidden in product(texts, special):
+        if hidden and hidden in text:
+            raise UserError(
+                f"rollout.stop: {text!r} is never read, as {hidden!r} is a special token; give its "
+                f"id, {special[hidden]}, in rollout.stop_ids"
+            )
 
 
 class TextStops:

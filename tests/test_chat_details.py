@@ -182,6 +182,18 @@ def test_the_prefill_neither_ends_a_response_nor_is_cut(in_the_project):
     assert attempt.group.finished.all() and {t.count(",") for t in attempt.texts} == {1}
 
 
+@pytest.mark.parametrize("text", ["<eos>", "7<pad>", "<bos>#"])
+def test_a_stop_text_that_is_never_shown_is_refused_and_its_id_is_told(in_the_project, text):
+    """Special tokens are left out of what is read, so that such a text would end nothing."""
+    number = {"<pad>": 0, "<bos>": 1, "<eos>": 2}[text.strip("7#")]
+    with pytest.raises(UserError) as error:
+        Policy(build(Config, {"rollout": {"stop": ["7", text]}}))
+    assert str(error.value) == (
+        f"rollout.stop: {text!r} is never read, as {text.strip('7#')!r} is a special token; give "
+        f"its id, {number}, in rollout.stop_ids"
+    )
+
+
 # ---- a chat template's own arguments
 
 # as Qwen3's ends; the second name is one that only some templates ask for

@@ -102,6 +102,23 @@ def test_further_columns_are_kept_as_they_are_and_the_kind_is_a_text():
         lines_of([{**row, "tags": b"1"}], source, 1000)
 
 
+@pytest.mark.parametrize(
+    ("level", "kind"), [(0, "0"), (False, "False"), (1, "1"), (None, ""), ("", ""), ("a", "a")]
+)
+def test_a_kind_that_is_false_is_a_kind_and_one_that_is_not_there_is_none(level, kind):
+    (line,), _ = lines_of(
+        [{"problem": "p", "answer": "1", "level": level}], Source("x", {}, kind="level"), 1000
+    )
+    assert json.loads(line)["kind"] == kind
+
+
+def test_a_column_to_keep_that_is_not_there_is_named_with_its_option():
+    with pytest.raises(UserError, match=r"there is no column 'no', but problem, answer; see .*--k"):
+        lines_of([{"problem": "p", "answer": "1"}], Source("x", {}, keep=("no",)), 1000)
+    with pytest.raises(UserError, match=r"see --problem, --answer, --kind, --keep$"):
+        lines_of([{"problem": "p"}], Source("x", {}), 1000)
+
+
 def test_what_the_pool_of_dsr_sub_adds_to_every_problem_is_left_out():
     """Its rows are chats of one turn, with the answer in the reward's own column."""
     how = "Let's think step by step and output the final answer within \\boxed{}."

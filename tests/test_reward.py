@@ -254,6 +254,62 @@ def test_a_decorated_function_is_one_too(own):
         paid(own("import functools\n@functools.cache\ndef score(a, b): return None\n"))
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def score(a, b): return 1\nscore.__wrapped__ = score", "ValueError: wrapper loop"),
+        ("class S:\n def __getattr__(s, n): return S()\n def __call__(s, a, b): return 1\n"
+         "score = S()", "ValueError: wrapper loop"),
+        ("class S:\n __wrapped__ = property(lambda s: 1 / 0)\n def __call__(s, a, b): return 1\n"
+         "score = S()", "ZeroDivisionError"),
+    ],
+    ids=["itself", "everything", "failing"],
+)  # fmt: skip
+def test_an_object_that_wraps_without_end_is_one_line(own, body, said):
+    """Asking where a function is defined runs code of the user's as well."""
+    with pytest.raises(UserError, match=rf"^mine\.py:\d: {said}"):
+        paid(own(body))
+
+
+@pytest.mark.parametrize("source", ["class S:\n __code__ = 3\n", "class S:\n"])
+def test_an_object_that_can_be_called_is_a_reward(own, source):
+    assert paid(own(source + " def __call__(s, a, b): return 2\nscore = S()")) == 2
+
+
+# ---- what a file of the user's imports
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, in_the_project):
+    folder = tmp_path / "rewards"
+    folder.mkdir()
+    (folder / "beside_it.py").write_text("def worth(text): return len(text)\n")
+    (folder / "mine.py").write_text(
+        "def score(a, b):\n    from beside_it import worth\n    return worth(a)\n"
+    )
+    assert paid(f"{folder}/mine.py:score", "abc") == 3
+    # and it takes the place of nothing that is there already
+    (folder / "verifier.py").write_text("1 / 0\n")
+    (folder / "mine.py").write_text("from verifier import verify\ndef score(a, b): return 1\n")
+    assert paid(f"{folder}/mine.py:score") == 1
+
+
+def test_a_syntax_error_in_what_is_imported_names_that_file_too(own, tmp_path):
+    name = own("\nimport broken_one\ndef score(a, b): return 1\n")
+    (tmp_path / "broken_one.py").write_text("\n\nx = = 1\n")
+    with pytest.raises(UserError) as error:
+        Reward(name, 40)
+    assert str(error.value) == "mine.py:2: SyntaxError: invalid syntax (broken_one.py, line 3)"
+
+
+def test_what_a_file_defines_can_be_pickled_as_workers_need_it(own):
+    name = own(
+        "import copy, pickle\nclass Rule: worth = 2\ndef helper(x): return x\n"
+        "def score(a, b):\n    rule = pickle.loads(pickle.dumps(Rule()))\n"
+        "    return pickle.loads(pickle.dumps(helper))(rule.worth)\n"
+    )
+    assert paid(name) == 2
+
+
 # ---- the key
 
 

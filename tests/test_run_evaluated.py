@@ -1,6 +1,7 @@
 """evaluate.py RUN: a run's own settings, taken from its folder; and the first look before a run."""
 
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -139,6 +140,30 @@ def test_every_setting_has_an_option_that_goes_before_it(tmp_path, special, word
         assert [a["greedy"] for a in lines] != [b["greedy"] for b in others]
 
 
+def test_another_template_leaves_out_what_only_a_chat_has(tmp_path, special):
+    """Nobody has to take back by hand what the run said of its chat template."""
+    bare = ["--template", "{problem}"]
+    head, lines = evaluated(tmp_path / "e", special, *bare)
+    assert (head["template"], head["system"], head["date"]) == ("{problem}", "", "")
+    more = ["--system", "", "--template_args", "{}"]
+    assert evaluated(tmp_path / "o", special, *bare, *more) == (head, lines)
+    # and what is said of one is not left out without a word
+    assert evaluate.main([str(special), *bare, "--system", "8", "--out", str(tmp_path / "u")]) == 2
+
+
+def test_the_model_before_training_may_be_a_name_of_the_hub(tmp_path, usual, capsys, monkeypatch):
+    """Only the run's own model has to be there; of another, whoever reads it says where it is."""
+    asked = []
+
+    def found(name):
+        asked.append(name)
+        return ROOT / "base"
+
+    monkeypatch.setattr("policy.find_folder", found)
+    head, lines = evaluated(tmp_path / "e", usual, "--model", "owner/name")
+    assert asked == ["owner/name"] and head["model"] == "owner/name" and len(lines) == 20
+
+
 def test_other_problems_are_all_taken_and_a_run_has_one_record(tmp_path, usual, monkeypatch):
     (tmp_path / "30.jsonl").write_text(
         "\n".join(f'{{"problem": "{a}+1=", "answer": {a + 1}}}' for a in range(10, 40))
@@ -155,7 +180,7 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys, usual):
     for words, message in (
         ([tmp_path / "nowhere"], "nowhere/config.json: no such file; name the folder of a run"),
         ([usual / "model"], "model/config.json: not of a run ("),
-        ([tmp_path / "begun"], "begun/model: is not there; a run's model is written when it has"),
+        ([tmp_path / "begun"], "begun/model: is not there; a run's model is written when it ends"),
         ([], "name the folder of a run, or a model with --model and problems with --data"),
         (["--model", "base"], "name the folder of a run, or a model"),
         ([usual, "--template", "chat"], "has no chat template"),
@@ -165,6 +190,16 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys, usual):
     (tmp_path / "begun" / "config.json").write_text("[")
     assert "config.json: not of a run (cannot be read" in refusal(capsys, tmp_path / "begun")
     assert not (tmp_path / "o").exists()
+
+
+def test_the_command_that_a_line_proposes_is_quoted_for_the_shell(tmp_path, usual, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(usual, run)
+    config = json.loads((run / "config.json").read_text())
+    for reward in ("a.py:b'; touch hacked; '", {"a.py:b'$(touch hacked)": 1.0}):
+        (run / "config.json").write_text(json.dumps({**config, "reward": reward}))
+        *_, words = shlex.split(refusal(capsys, run).strip().rpartition("add ")[2])
+        assert words == (reward if isinstance(reward, str) else json.dumps(reward))
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -180,7 +215,9 @@ def test_a_runs_folder_does_not_choose_which_code_runs(tmp_path, usual, capsys, 
     reward = {code: 0.5, "format": 0.5} if several else code
     (run / "config.json").write_text(json.dumps({**config, "reward": reward}))
     said = json.dumps(reward) if several else code
-    assert f"add --reward '{said}'" in refusal(capsys, run, "--n", 2, "--out", tmp_path / "o")
+    assert f"add --reward {shlex.quote(said)}\n" in refusal(
+        capsys, run, "--n", 2, "--out", tmp_path / "o"
+    )
     assert not (tmp_path / "ran").exists() and not (tmp_path / "o").exists()
     head, lines = evaluated(tmp_path / "o", run, "--n", 2, "--reward", said)
     assert head["reward"] == reward and accuracy(lines) == 1.0 and (tmp_path / "ran").exists()
@@ -232,6 +269,21 @@ def test_what_is_seen_and_what_helps_only_where_something_is_wrong(seen, line, h
     assert line in first and len(more) == bool(helps)
     for advice in more:
         assert advice.startswith("what usually helps: ") and helps in advice
+
+
+@pytest.mark.parametrize(
+    ("reward", "asked"),
+    [("mine.py:score", False), ("overlong", False), ("format", True), ("verifier", True),
+     ({"mine.py:score": 1.0, "verifier": 0.0}, True), ({"mine.py:score": 1.0}, False)],
+)  # fmt: skip
+def test_answers_are_looked_for_only_where_some_reward_reads_them(reward, asked):
+    """Under a reward of one's own there may be no answer that the verifier would know, by right."""
+    (line, *more) = what_is_seen([MUTE, FINE], reward)
+    assert ("without an answer that the verifier finds" in line) == asked == bool(more)
+    assert line.startswith("first look: of 4 responses to 2 problems 25% are right, 0% cut off")
+    assert line.endswith("; 1 of 2 groups are informative")
+    _, helps = what_is_seen([MUTE], reward)
+    assert ("data.prefill" in helps) == asked and ("a stronger checkpoint" in helps) != asked
 
 
 # the shorter run evaluates once more, at its end
