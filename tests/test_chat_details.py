@@ -280,6 +280,9 @@ def test_a_system_line_and_a_template_may_stand_in_a_file(tmp_path, in_the_proje
     assert read_config("small.json", sets).data.system == "Think.\nThen answer."
     cfg = read_config("small.json", [f"data.template=@{tmp_path}/shots.txt"])
     assert cfg.data.template == "1+1=2\n{problem}"
+    (tmp_path / "shots.txt").write_bytes(b"1+1=2\r\n2+2=4\r\n{problem}\r\n")  # of Windows
+    cfg = read_config("small.json", [f"data.template=@{tmp_path}/shots.txt"])
+    assert cfg.data.template == "1+1=2\n2+2=4\n{problem}"
     (tmp_path / "system.txt").write_text("\n")
     with pytest.raises(UserError, match=r"data\.system: .*system\.txt: holds no text"):
         read_config("small.json", sets)
