@@ -232,6 +232,14 @@ def test_arguments_reach_the_template_as_in_transformers(chatty, arguments, text
     assert make_prompts(chatty, "chat", [problem], template_args=arguments) == [ids]
 
 
+def test_an_argument_that_the_template_never_asks_for_is_named(chatty):
+    """A slip such as this one would leave the model thinking, and nobody would know."""
+    with pytest.raises(UserError) as error:
+        prompt_ids(chatty, "chat", Problem("1+1", "2"), template_args={"enable_thinkng": False})
+    assert str(error.value).startswith("data.template_args.enable_thinkng: ")
+    assert str(error.value).endswith("its chat template never asks for it; leave it out")
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
