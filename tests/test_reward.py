@@ -440,7 +440,7 @@ def test_beside_the_verifier_the_verdicts_stay_its_own(tmp_path, job):
 
 
 def test_an_example_that_was_paid_is_one_whose_reward_is_above_0(tmp_path, job):
-    """Also where verdict and reward are two things: the verifier is asked here, and pays nothing."""
+    """Also where verdict and reward are two things: here the verifier is asked and pays nothing."""
     (tmp_path / "mine.py").write_text("def score(a, b): return -1.5 * (a[-1] in '02468') + 1\n")
     named = json.dumps({"verifier": 0, job[-1].removeprefix("reward="): 1})
     assert train_small(tmp_path / "run", [*job, f"reward={named}"]) == 0
