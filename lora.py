@@ -71,7 +71,8 @@ def add_adapters(model: Transformer, cfg: LoraConfig, seed: int) -> None:
     """Freeze a model that is in CPU memory, and give each projection of `cfg.targets` an adapter.
 
     The frozen matrices are stored in the type that they are multiplied in, which changes no
-    product; biases and norms, which are few, keep theirs.  `UserError` where the rank is too large.
+    product; biases and norms, which are few, keep theirs.  (Of a checkpoint in float32 the vectors
+    that an embedding looks up are rounded too.)  `UserError` where the rank is too large.
     """
     for weight in model.parameters():
         weight.requires_grad_(False)

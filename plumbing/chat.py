@@ -58,6 +58,9 @@ def lay_out(
     """
     place = f"{tokenizer.name_or_path}: its chat template".removeprefix(": ")
     template = _template_of(tokenizer.chat_template, place)
+    for name in arguments or ():
+        if name not in template:
+            raise UserError(f"data.template_args.{name}: {place} never asks for it; leave it out")
     names = {"template": template, "date": date}
     names["others"] = _special_tokens(tokenizer) | (arguments or {})
     texts = []

@@ -423,9 +423,10 @@ def text_or_file(value: object, where: str) -> object:
     if not isinstance(value, str) or not value.startswith("@"):
         return value
     try:
-        text = read_text(value[1:], 4 * MOST_CHARACTERS, encoding="utf-8-sig").rstrip("\r\n")
+        text = read_text(value[1:], 4 * MOST_CHARACTERS, encoding="utf-8-sig")
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    text = text.replace("\r\n", "\n").rstrip("\r\n")  # as an editor on Windows ends its lines
     if not text:
         raise UserError(f"{where}: {value[1:]}: holds no text")
     return text

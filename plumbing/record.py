@@ -291,7 +291,7 @@ class Record(AbstractContextManager):
         for entry in entries:
             names = ("step", "problem", "gold", "text", "answer", "reward")
             shown = {name: entry[name] for name in names}
-            self.examples["paid" if entry["solved"] else "not paid"] = shown
+            self.examples["paid" if entry["reward"] > 0 else "not paid"] = shown
         cut_off = not bool(group.finished.any())
         new = self.watch.see(step, problem.text, attempt.solved, attempt.rewards, cut_off)
         if parallel.rank() == 0:

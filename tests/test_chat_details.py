@@ -232,6 +232,14 @@ def test_arguments_reach_the_template_as_in_transformers(chatty, arguments, text
     assert make_prompts(chatty, "chat", [problem], template_args=arguments) == [ids]
 
 
+def test_an_argument_that_the_template_never_asks_for_is_named(chatty):
+    """A slip such as this one would leave the model thinking, and nobody would know."""
+    with pytest.raises(UserError) as error:
+        prompt_ids(chatty, "chat", Problem("1+1", "2"), template_args={"enable_thinkng": False})
+    assert str(error.value).startswith("data.template_args.enable_thinkng: ")
+    assert str(error.value).endswith("its chat template never asks for it; leave it out")
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
@@ -280,6 +288,9 @@ def test_a_system_line_and_a_template_may_stand_in_a_file(tmp_path, in_the_proje
     assert read_config("small.json", sets).data.system == "Think.\nThen answer."
     cfg = read_config("small.json", [f"data.template=@{tmp_path}/shots.txt"])
     assert cfg.data.template == "1+1=2\n{problem}"
+    (tmp_path / "shots.txt").write_bytes(b"1+1=2\r\n2+2=4\r\n{problem}\r\n")  # of Windows
+    cfg = read_config("small.json", [f"data.template=@{tmp_path}/shots.txt"])
+    assert cfg.data.template == "1+1=2\n2+2=4\n{problem}"
     (tmp_path / "system.txt").write_text("\n")
     with pytest.raises(UserError, match=r"data\.system: .*system\.txt: holds no text"):
         read_config("small.json", sets)

@@ -439,6 +439,18 @@ def test_beside_the_verifier_the_verdicts_stay_its_own(tmp_path, job):
     assert read_steps(tmp_path / "run")[-1]["accuracy"] in (0, 1)
 
 
+def test_an_example_that_was_paid_is_one_whose_reward_is_above_0(tmp_path, job):
+    """Also where verdict and reward are two things: here the verifier is asked and pays nothing."""
+    (tmp_path / "mine.py").write_text("def score(a, b): return -1.5 * (a[-1] in '02468') + 1\n")
+    named = json.dumps({"verifier": 0, job[-1].removeprefix("reward="): 1})
+    assert train_small(tmp_path / "run", [*job, f"reward={named}"]) == 0
+    lines = map(json.loads, (tmp_path / "run/responses.jsonl").read_text().splitlines())
+    latest = {line["reward"] > 0: line["reward"] for line in lines}
+    examples = json.loads((tmp_path / "run/summary.json").read_text())["examples"]
+    found = {name == "paid": example["reward"] for name, example in examples.items()}
+    assert found == latest == {True: 1.0, False: -0.5}
+
+
 def test_equal_rewards_that_are_not_0_or_1_teach_nothing(tmp_path, job):
     (tmp_path / "mine.py").write_text("def score(a, b): return 0.1\n")
     assert train_small(tmp_path / "run", [*job, "update.kl_coef=0"]) == 0
