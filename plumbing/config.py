@@ -242,6 +242,10 @@ class Config:
     responses: bool = key(
         True, "write every response of training to responses.jsonl", resumable=True
     )
+    report: bool = key(
+        False, "record each token of the responses, and write report.html now and then, as "
+        "--report does", resumable=True,
+    )  # fmt: skip
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(

@@ -20,6 +20,7 @@ from data import Problem
 from plumbing import disk, jsonl, parallel, system
 from plumbing.command import UserError
 from plumbing.config import Config
+from plumbing.live import Live
 from plumbing.watch import Watch
 from rollout import Group
 
@@ -66,6 +67,11 @@ class Step:
     evaluation: dict = field(default_factory=dict)  # empty where none was due
 
     @property
+    def moved(self) -> bool:
+        """Whether the weights have changed."""
+        return self.has_update and "skipped" not in self.stats
+
+    @property
     def has_update(self) -> bool:
         """Whether any group was learned from; with a KL penalty a group of equal rewards is too."""
         return "grad_norm" in self.stats
@@ -98,7 +104,7 @@ class Costs:
         self.rollouts += len(step.attempts) * self.group_size
         self.tokens += sum(int(attempt.group.lengths.sum()) for attempt in step.attempts)
         self.informative_groups += step.informative
-        if step.has_update and "skipped" not in step.stats:
+        if step.moved:
             self.updates += self.updates_per_group
 
     def count_total(self) -> None:
@@ -160,7 +166,7 @@ def refuse_links(out: Path) -> None:
     """Raise `UserError` where a file of the record is a link, or any file of a run a folder."""
     for name in GROWING:
         disk.refuse_link(out / name)
-    for name in (*GROWING, "config.json", "summary.json", "curve.png"):
+    for name in (*GROWING, "config.json", "summary.json", "curve.png", "report.html"):
         if (out / name).is_dir() and not (out / name).is_symlink():
             raise UserError(f"{out / name}: is a folder where a file is written; remove it")
 
@@ -181,6 +187,7 @@ class Record:
         self.watch = Watch()
         self.files = {name: Lines(out / name) for name in GROWING}
         self.bar = tqdm(disable=True)  # until `show`
+        self.live: Live | None = None  # only with `train.py --report`
 
     def __enter__(self) -> "Record":
         return self
@@ -260,7 +267,7 @@ class Record:
         }  # fmt: skip
         self.files[METRICS].write([entry])
         for i, attempt in zip(step.chosen, step.attempts, strict=True):
-            self.write_responses(step.number, self.pool[i], attempt)
+            self.write_responses(step, self.pool[i], attempt)
         if step.evaluation:
             self.last = step.evaluation
             enough = step.evaluation["accuracy"] >= self.cfg.stop_accuracy
@@ -271,12 +278,12 @@ class Record:
         if "skipped" in step.stats:
             self.keep_bad_groups(step)
 
-    def write_responses(self, step: int, problem: Problem, attempt: Attempt) -> None:
+    def write_responses(self, step: Step, problem: Problem, attempt: Attempt) -> None:
         """Write one line per response, keep one of each kind for the summary, and watch."""
         group = attempt.group
         entries = [
             {
-                "step": step, "problem": problem.text, "gold": problem.answer, "text": text,
+                "step": step.number, "problem": problem.text, "gold": problem.answer, "text": text,
                 "answer": answer, "solved": solved, "reward": reward, "tokens": tokens,
                 "cut_off": not finished,
             }
@@ -285,6 +292,9 @@ class Record:
                 group.lengths.tolist(), group.finished.tolist(), strict=True,
             )
         ]  # fmt: skip
+        if self.live:
+            for entry, tokens in zip(entries, self.live.tokens(group, step.moved), strict=True):
+                entry |= tokens
         if self.cfg.responses:
             self.files[RESPONSES].write(entries)
         for entry in entries:
@@ -292,10 +302,10 @@ class Record:
             shown = {name: entry[name] for name in names}
             self.examples["paid" if entry["solved"] else "not paid"] = shown
         cut_off = not bool(group.finished.any())
-        new = self.watch.see(step, problem.text, attempt.solved, attempt.rewards, cut_off)
+        new = self.watch.see(step.number, problem.text, attempt.solved, attempt.rewards, cut_off)
         if parallel.rank() == 0:
             for warning in new:
-                self.bar.write(f"warning, step {step}: {warning}", file=sys.stderr)
+                self.bar.write(f"warning, step {step.number}: {warning}", file=sys.stderr)
 
     def move_bar(self, step: Step, costs: Costs) -> None:
         """Show accuracy, rollouts and the chosen problem; "!" where there has been a warning."""
@@ -326,13 +336,14 @@ class Record:
             )
 
 
-def read_steps(run: str | Path) -> list[dict]:
+def read_steps(run: str | Path, *, leave_unfinished: bool = False) -> list[dict]:
     """Return every line of a run's `metrics.jsonl`, as `Record.write` wrote it.
 
-    `UserError` names the file, and the line that is not such a line.
+    `UserError` names the file, and the line that is not such a line.  The last line of a run that
+    is at work may be unfinished, and can be left out.
     """
     file, what = Path(run) / METRICS, "a line of a training run"
-    steps = jsonl.read(file, what)
+    steps = jsonl.read(file, what, leave_unfinished=leave_unfinished)
     for number, step in enumerate(steps, start=1):
         try:
             _check_step(step)

@@ -121,10 +121,12 @@ class Run:
         return due or self.is_over()
 
     def write(self, step: Step) -> None:
-        """Record the step, and save where a checkpoint is due."""
+        """Record the step, save where a checkpoint is due, and show how far the run is."""
         self.record.write(step, self.costs)
         if self.step % self.cfg.checkpoint_every == 0:
             self.save()
+        if step.evaluation and self.record.live:
+            self.record.live.refresh()
 
     # ------------------------------------------------------------------------------- checkpoints
 
