@@ -116,10 +116,7 @@ const charts = []; // drawn again where the window changes its width
 function chart(place, spec) {
   const figure = make("figure", {}, make("figcaption", {}, spec.title), legend(spec.legend ?? []));
   place.append(figure);
-  const one = { figure, spec };
-  charts.push(one);
-  redraw(one);
-  return one;
+  charts.push({ figure, spec }); // drawn by `redraw`, once all beside it are there
 }
 
 function legend(entries) {
@@ -179,17 +176,17 @@ function redraw({ figure, spec }) {
     svg.append(draw("polygon", { points: path.join(" "), fill: area.colour, stroke: "none" }));
   }
   for (const line of spec.lines ?? []) drawLine(svg, line, X, Y);
-  for (const [x, y, look, title] of spec.dots ?? []) {
-    const dot = draw("circle", { cx: X(x), cy: Y(y), r: 3.4, ...look });
-    if (title) dot.append(draw("title", {}, title));
-    svg.append(dot);
-  }
   for (const [x, y0, y1, look, title] of spec.bars ?? []) {
     const width = Math.max(1, (X(1) - X(0)) * 0.7);
     const size = { x: X(x) - width / 2, width, y: Y(y1), height: Math.max(0, Y(y0) - Y(y1)) };
     const bar = draw("rect", { ...size, ...look });
     if (title) bar.append(draw("title", {}, title));
     svg.append(bar);
+  }
+  for (const [x, y, look, title] of spec.dots ?? []) {
+    const dot = draw("circle", { cx: X(x), cy: Y(y), r: 3.4, ...look });
+    if (title) dot.append(draw("title", {}, title));
+    svg.append(dot);
   }
   if (spec.cursor) {
     const cursor = draw("line", { class: "cursor", y1: top, y2: bottom });
@@ -374,13 +371,13 @@ function drawProblemsOverTime(run, r) {
 }
 
 const CURVES = [
-  ["informative", "Groups that were informative", "share of the step's groups", 0, 1],
+  ["informative", "Groups that were informative", "share of groups", 0, 1],
   ["mean_length", "Length of the responses", "tokens per response", 0],
   ["cut_off", "Responses that were cut off", "share of responses", 0],
   ["entropy", "Entropy of the sampled tokens", "nats per token", 0],
   ["kl", "KL to the starting model (k3)", "nats per token", 0],
   ["clip_fraction", "Tokens that were clipped", "share of tokens", 0],
-  ["sampler_gap", "Sampler against loss", "|difference of log p|, nats", 0],
+  ["sampler_gap", "Sampler against loss, |Δ log p|", "nats per token", 0],
   ["grad_norm", "Gradient before it is clipped", "norm", 0],
   ["loss", "Loss of the last update", "loss"],
 ];
@@ -405,23 +402,22 @@ function drawCurves() {
 // ------------------------------------------------------------------------------------ the summary
 
 function fillSummary() {
-  const rows = [["", (run) => shortName(run)]];
-  for (const fact of PAGE.facts) rows.push([fact, (run) => short(run.facts[fact] ?? "–", 80)]);
-  rows.push(["steps", (run) => said(run.n) + (run.finished ? "" : " so far")]);
-  rows.push(["rollouts", (run) => said(run.curves.rollouts.at(-1))]);
-  rows.push(["informative groups", (run) =>
+  const columns = [["run", shortName]];
+  for (const fact of PAGE.facts) columns.push([fact, (run) => short(run.facts[fact] ?? "–", 60)]);
+  columns.push(["steps", (run) => said(run.n) + (run.finished ? "" : " so far")]);
+  columns.push(["rollouts", (run) => said(run.curves.rollouts.at(-1))]);
+  columns.push(["informative groups", (run) =>
     `${said(run.groups.filter((group) => group.teaches).length)} of ${said(run.groups.length)}`]);
-  rows.push(["held-out accuracy", (run) =>
+  columns.push(["held-out accuracy", (run) =>
     `${percent(run.before)} → ${percent(run.curves.accuracy.findLast((a) => a !== null))}`]);
-  for (const [name, value] of rows) {
-    const cells = RUNS.map((run) => make(name ? "td" : "th", {}, value(run)));
-    byId("summary").append(make("tr", {}, make("th", { scope: "row" }, name), ...cells));
-  }
+  const heads = columns.map(([name]) => make("th", { scope: "col" }, name));
+  const rows = RUNS.map((run) => make("tr", {}, ...columns.map(([, of]) => make("td", {}, of(run)))));
+  byId("summary").append(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
   RUNS.forEach((run, r) => {
-    const notes = [...run.notes, ...run.warnings.map((warning) => "Warning, " + warning)];
-    for (const note of notes) {
-      byId("notes").append(make("p", { class: "note" }, visible(note) + (ofRun(r) && ` (${shortName(run)})`)));
-    }
+    const say = (text, kind) => byId("notes").append(make("p", { class: kind },
+      visible(text) + (ofRun(r) && ` (${shortName(run)})`)));
+    for (const note of run.notes) say(note, "quiet");
+    for (const warning of run.warnings) say("Warning, " + warning, "note");
   });
 }
 
@@ -446,13 +442,16 @@ function openGroup(r, n, scroll = true) {
   open(r, step, n - RUNS[r].first[step], scroll);
 }
 
-// #step=12, #run=2&step=12&group=3: all counted from 1, the step as the record counts it.
+// #step=12, #run=2&step=12&group=3: all counted from 1, the step as the record counts it.  Without a
+// step it is the first that had something to teach.
 function openAddress() {
   const words = new URLSearchParams(location.hash.slice(1));
   const number = (name) => Math.max(1, Number.parseInt(words.get(name) ?? "1", 10) || 1);
   const r = Math.min(number("run"), RUNS.length) - 1;
+  const teaching = RUNS[r].groups.findIndex((group) => group.teaches);
+  if (!words.has("step")) return openGroup(r, Math.max(0, teaching), false);
   const found = RUNS[r].curves.step.findIndex((step) => step >= number("step"));
-  open(r, found < 0 ? RUNS[r].n - 1 : found, number("group") - 1, words.has("step"));
+  open(r, found < 0 ? RUNS[r].n - 1 : found, number("group") - 1, true);
 }
 
 // The next group, or the one before, whose rewards differ.
@@ -516,8 +515,9 @@ function showChoice(run) {
     });
   }
   const of = offer && offer.candidates.length > BARS ? `, the ${BARS} of the highest score` : "";
-  chart(byId("choice"), { ofStep: true, title: "Candidates of this step, before it" + of, dots, bars,
+  chart(byId("choice"), { ofStep: true, title: "Candidates, as seen before the choice" + of, dots, bars,
     x: "candidates, by their score", y: "score", noTicks: true, from: -0.8, height: 210,
+    high: 1.06 * most(dots.map(([, y]) => y)),
     to: (dots.length / 3) - 0.2, empty: run.thinned ?? "The scores were not recorded.",
     legend: [{ name: "volatility", colour: "#56b4e9", box: true },
       { name: "bonus", colour: "#e69f00", box: true },
@@ -546,6 +546,7 @@ function showChoice(run) {
       { name: "volatility", colour: "#0072b2", dash: "7 3" },
       { name: "bonus", colour: "#e69f00", dash: "2 3" },
       { name: "a visit: share right", dot: { fill: "#bebebe", stroke: "currentColor" } }] });
+  charts.filter(({ spec }) => spec.ofStep).forEach(redraw);
 }
 
 // ------------------------------------------------------------------------------- its responses
@@ -562,8 +563,12 @@ function showGroup() {
     gold !== null && `right answer ${visible(gold)}`].filter(Boolean).join(", ");
   byId("problem").replaceChildren(title, make("span", { class: "quiet" }, `   (${about})`));
   const texts = responses(at.run).groups[n];
-  const all = group.rewards.map((reward, g) => ({ reward, solved: group.solved[g],
-    A: group.advantages?.[g] ?? null, ...(texts?.[g] ?? {}) }));
+  const nats = (whole) => whole?.map((value) => value / PAGE.per_nat);
+  const all = group.rewards.map((reward, g) => {
+    const one = texts?.[g] ?? {};
+    return { ...one, reward, solved: group.solved[g], A: group.advantages[g], logps: nats(one.logps),
+      ratios: nats(one.ratios) };
+  });
   const by = colouring(), scale = scaleOf(by, all);
   byId("scale").replaceChildren(...explained(by, scale, all, run, group));
   byId("token").textContent = all.some((one) => one.pieces)
@@ -585,7 +590,7 @@ function scaleOf(by, all) {
 function explained(by, scale, all, run, group) {
   const recorded = all.some((one) => one.pieces);
   if (!all.some((one) => one.pieces || one.text !== undefined)) {
-    return [run.silent ?? "The responses of this group were not recorded."];
+    return ["The responses of this group are not in the page."];
   }
   const sample = (value, words) => {
     const box = make("span", { class: "sample t" }, words);
@@ -809,4 +814,5 @@ listen();
 drawAccuracy();
 drawCurriculum();
 drawCurves();
+charts.forEach(redraw);
 openAddress();

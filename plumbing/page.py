@@ -25,7 +25,9 @@ from plumbing.figure import COLOURS
 from plumbing.json_files import read_json
 from plumbing.record import RESPONSES, is_finite_number, read_steps
 
-MOST_CHARACTERS = 20_000_000  # of responses in a page; of more, groups are left out evenly
+MOST_BYTES = 30_000_000  # of responses in a page; of more, groups are left out evenly
+BYTES_PER_TOKEN = 12  # about, of its number in the vocabulary and its two measures
+PER_NAT = 10_000  # the page holds log-probabilities as whole numbers, which are short
 MOST_OFFERS = 60_000  # candidates with their scores; of more, steps are left out evenly
 CURVES = (
     "rollouts", "mean_length", "cut_off", "entropy", "kl", "clip_fraction", "sampler_gap",
@@ -48,7 +50,7 @@ def render(runs: list[dict]) -> str:
     )
     charts = {
         "runs": [{name: run[name] for name in run if name != "responses"} for run in runs],
-        "colours": COLOURS, "facts": list(FACTS), "window": WINDOW,
+        "colours": COLOURS, "facts": list(FACTS), "window": WINDOW, "per_nat": PER_NAT,
     }  # fmt: skip
     data = {"runs": charts, **{f"responses-{n}": run["responses"] for n, run in enumerate(runs)}}
     title = "Run" + "s" * (len(runs) > 1) + ": " + ", ".join(run["name"] for run in runs)
@@ -231,11 +233,11 @@ def read_responses(folder: Path, steps: list[dict], config: dict) -> tuple[dict,
             if group:
                 problems[problem] = [group[0]["problem"], group[0].get("gold")]
     notes = list(_what_is_missing(groups, config))
-    size = sum(len(line["text"]) for line in lines)
-    every = max(1, -(-size // MOST_CHARACTERS))
+    size = sum(len(line["text"]) + BYTES_PER_TOKEN * len(line.get("pieces", ())) for line in lines)
+    every = max(1, -(-size // MOST_BYTES))
     if every > 1:
-        notes.append(f"The responses have {size:,} characters: the page holds every {every}th "
-                     f"group, and {RESPONSES} all of them.")  # fmt: skip
+        notes.append(f"The responses take about {size / 1e6:,.0f} MB: the page holds every "
+                     f"{every}th group, and {RESPONSES} all of them.")  # fmt: skip
         groups = [group if n % every == 0 else None for n, group in enumerate(groups)]
     words: dict[str, int] = {}
     shown = [group and [_response(line, words) for line in group] for group in groups]
@@ -264,7 +266,7 @@ def _response(line: dict, words: dict[str, int]) -> dict:
         found["pieces"] = [words.setdefault(piece, len(words)) for piece in line["pieces"]]
         for name, short in {"logprobs": "logps", "log_ratios": "ratios"}.items():
             if name in line:
-                found[short] = line[name]
+                found[short] = [round(PER_NAT * value) for value in line[name]]
     else:
         found["text"] = line["text"]
     return {name: value for name, value in found.items() if value not in (None, False)
