@@ -5,6 +5,7 @@ which has the page written after an evaluation.  Without `--report` there is non
 is computed.  It reads the model and changes nothing, so that the run ends with the same bits.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -46,8 +47,8 @@ class Live:
             {"pieces": pieces(self.tokenizer, row[:n]), "logprobs": rounded(logp[:n])}
             for row, logp, n in zip(rows, group.logprobs.tolist(), lengths, strict=True)
         ]
-        if moved:
-            for each, ratios in zip(said, self.log_ratios(group), strict=True):
+        for each, ratios in zip(said, self.log_ratios(group), strict=True) if moved else ():
+            if all(map(math.isfinite, ratios)):
                 each["log_ratios"] = rounded(ratios)
         return said
 
@@ -65,5 +66,5 @@ class Live:
 
 
 def rounded(values: list[float]) -> list[float]:
-    """Return numbers with the four decimals that a page shows."""
-    return [round(value, 4) for value in values]
+    """Return numbers with the four decimals that a page shows, and no -0.0."""
+    return [round(value, 4) + 0.0 for value in values]

@@ -796,7 +796,7 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const busy = event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented;
-    if (!way || busy || event.target.matches("input, select")) return;
+    if (!way || busy || event.target.matches?.("input, select")) return;
     event.preventDefault();
     if (event.shiftKey) openInformative(way);
     else open(at.run, at.step + way);

@@ -361,9 +361,9 @@ def _check_step(step: dict) -> None:
     lists = [step[name] for name in ("chosen", "kind", "rewards", "solved")]
     if not all(isinstance(each, list) and 0 < len(each) == len(lists[0]) for each in lists):
         raise ValueError("its lists have different lengths, or are empty or none")
-    for kind, rewards, solved in zip(*lists[1:], strict=True):
-        if not isinstance(kind, str):
-            raise ValueError("a kind that is no text")
+    for problem, kind, rewards, solved in zip(*lists, strict=True):
+        if type(problem) is not int or not isinstance(kind, str):
+            raise ValueError("a problem that is no index, or a kind that is no text")
         if not rewards or len(rewards) != len(solved) or not all(0 <= s <= 1 for s in solved):
             raise ValueError("a group without rewards, or without verdicts from 0 to 1")
         if not all(is_finite_number(reward) for reward in rewards):

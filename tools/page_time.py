@@ -1,14 +1,15 @@
 """How large is the page of a run, and how fast does a browser open it?
 
-    python tools/page_time.py RUN …             the page of these runs
-    python tools/page_time.py --megabytes 10    of a made-up run with so many MB of responses
-    python tools/page_time.py --megabytes 10 --tokens        with its tokens, as of train.py --report
+    python tools/page_time.py RUN ...                     the page of these runs
+    python tools/page_time.py --megabytes 10              of a made-up run with so many responses
+    python tools/page_time.py --megabytes 10 --tokens     as train.py --report records it
 
-It needs Chromium (`apt-get install chromium`).  The time is the browser's own, from the beginning
-of the navigation to the end of the script that draws the page, each time in a new process.
+It needs Chromium (`apt-get install chromium`).
+
+How to read it: the time is the browser's own, from the beginning of the navigation to the end of
+the script that draws the page, each time in a new process.
 """
 
-import argparse
 import json
 import random
 import re
@@ -16,13 +17,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+import project  # noqa: F401 (puts the project on the path)
 
 import report
 from plumbing import page
+from plumbing.command import Parser, UserError, command, whole_number
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 G = 8
@@ -80,29 +82,28 @@ def made_up(folder: Path, megabytes: float, tokens: bool) -> Path:
     return folder
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="page_time.py", description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
-    parser.add_argument("--megabytes", type=float, default=10.0)
-    parser.add_argument("--tokens", action="store_true", help="with each token's numbers")
-    parser.add_argument("--times", type=int, default=3)
-    arguments = parser.parse_args()
+    parser.add_argument("--megabytes", type=float, default=10.0, help="of a made-up run [10]")
+    parser.add_argument("--tokens", action="store_true", help="with the numbers of each token")
+    parser.add_argument("--times", type=whole_number(1), default=3, help="how often [3]")
+    arguments = parser.parse_args(argv)
     if not browser():
-        print(f"error: none of {', '.join(BROWSERS)} is installed", file=sys.stderr)
-        return 2
+        raise UserError(f"none of {', '.join(BROWSERS)} is installed")
     with tempfile.TemporaryDirectory() as folder:
-        runs = arguments.runs or [
-            made_up(Path(folder) / "run", arguments.megabytes, arguments.tokens)
-        ]
+        run = Path(folder) / "run"
+        runs = arguments.runs or [made_up(run, arguments.megabytes, arguments.tokens)]
         file = report.write_page(runs, Path(folder) / "report.html")
         print(f"page      {file.stat().st_size:,} bytes")
-        file.write_text(with_script(file.read_text(encoding="utf-8"), (
+        timed = with_script(file.read_text(encoding="utf-8"), (
             "document.body.textContent = 'opened after ' + Math.round(performance.now()) + ' ms';"
-        )), encoding="utf-8")  # fmt: skip
+        ))  # fmt: skip
+        file.write_text(timed, encoding="utf-8")
         for _ in range(arguments.times):
             found = re.search(r"opened after (\d+) ms", dump(file))
-            print(f"opened    {found[1] if found else '?'} ms")
-    return 0
+            print(f"opened    after {found[1] if found else '?'} ms")
 
 
 if __name__ == "__main__":
