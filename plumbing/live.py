@@ -39,18 +39,20 @@ class Live:
         self.tokenizer, self.log_ratios, self.write_page = tokenizer, log_ratios, write_page
         self.next_page = time.monotonic() + EVERY
 
-    def tokens(self, group: Group, moved: bool) -> list[dict]:
-        """Return of each response its `pieces` of text, `logprobs`, and `log_ratios` if `moved`."""
-        lengths = group.lengths.tolist()
+    def add_tokens(self, responses: list[dict], group: Group, moved: bool) -> None:
+        """Add to each response its `pieces` of text, `logprobs`, and `log_ratios` where `moved`."""
         rows = group.tokens[:, group.prompt_len :].tolist()
-        said = [
-            {"pieces": pieces(self.tokenizer, row[:n]), "logprobs": rounded(logp[:n])}
-            for row, logp, n in zip(rows, group.logprobs.tolist(), lengths, strict=True)
-        ]
-        for each, ratios in zip(said, self.log_ratios(group), strict=True) if moved else ():
+        lengths = group.lengths.tolist()
+        for response, row, logp, n in zip(
+            responses, rows, group.logprobs.tolist(), lengths, strict=True
+        ):
+            response["pieces"] = pieces(self.tokenizer, row[:n])
+            response["logprobs"] = rounded(logp[:n])
+        if not moved:
+            return
+        for response, ratios in zip(responses, self.log_ratios(group), strict=True):
             if all(map(math.isfinite, ratios)):
-                each["log_ratios"] = rounded(ratios)
-        return said
+                response["log_ratios"] = rounded(ratios)
 
     def refresh(self) -> None:
         """Write the page where the last one is old enough; a page that fails ends no run."""

@@ -26,6 +26,7 @@ from rollout import Group
 
 METRICS, RESPONSES, NONFINITE = "metrics.jsonl", "responses.jsonl", "nonfinite.jsonl"
 GROWING = (METRICS, RESPONSES, NONFINITE)  # the files that a run appends to
+EXAMPLE = ("step", "problem", "gold", "text", "answer", "reward")  # what is said of a response
 BAD_UPDATES = 5  # after so many in a row that were not finite, training stops
 
 
@@ -293,19 +294,16 @@ class Record:
             )
         ]  # fmt: skip
         if self.live:
-            for entry, tokens in zip(entries, self.live.tokens(group, step.moved), strict=True):
-                entry |= tokens
+            self.live.add_tokens(entries, group, step.moved)
         if self.cfg.responses:
             self.files[RESPONSES].write(entries)
         for entry in entries:
-            names = ("step", "problem", "gold", "text", "answer", "reward")
-            shown = {name: entry[name] for name in names}
+            shown = {name: entry[name] for name in EXAMPLE}
             self.examples["paid" if entry["solved"] else "not paid"] = shown
         cut_off = not bool(group.finished.any())
         new = self.watch.see(step.number, problem.text, attempt.solved, attempt.rewards, cut_off)
-        if parallel.rank() == 0:
-            for warning in new:
-                self.bar.write(f"warning, step {step.number}: {warning}", file=sys.stderr)
+        for warning in new if parallel.rank() == 0 else ():
+            self.bar.write(f"warning, step {step.number}: {warning}", file=sys.stderr)
 
     def move_bar(self, step: Step, costs: Costs) -> None:
         """Show accuracy, rollouts and the chosen problem; "!" where there has been a warning."""

@@ -44,6 +44,7 @@ def runs(tmp_path_factory):
         assert train.main(words("one")) == 0
         assert train.main(words("one, then shards", "steps=5")) == 0
         assert train.main(words("adapters by one", "lora.rank=4")) == 0
+        assert train.main(words("reported by one", "report=true", "steps=5")) == 0
     shutil.copytree(folder / "one", folder / "damaged")
     (folder / "damaged" / "checkpoint" / "state.json").write_text("{}")
     said = two_processes([
@@ -52,6 +53,8 @@ def runs(tmp_path_factory):
         words("one, then shards", "shard=true", resume=True),
         words("adapters by two", "lora.rank=4", "steps=5"),
         words("adapters by two", "lora.rank=4", resume=True),
+        words("reported by two", "report=true", "steps=5"),
+        words("reported in shards", "report=true", "steps=5", "shard=true"),
         words("uneven", "rollout.group_size=7"),
         words("one"),  # which only the first process sees to be there already
         words("damaged", resume=True),

@@ -177,6 +177,7 @@ def test_the_figure_takes_the_place_of_a_link_and_is_not_written_through_it(tmp_
         assert {path.name for path in run.iterdir()} == {
             "curve.png",
             "metrics.jsonl",
+            "report.html",
             "summary.json",
         }
         assert not (run / "curve.png").is_symlink()
