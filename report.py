@@ -132,7 +132,8 @@ def write_page(runs: Sequence[Path], path: Path | None = None) -> Path:
     Without a path it is `report.html`, in the folder of the run, or of several in the current one.
     """
     path = path or (runs[0] if len(runs) == 1 else Path()) / PAGE
-    disk.write_text(path, page.render([page.read_run(run, group_advantages) for run in runs]))
+    told = [page.read_run(run, group_advantages) for run in runs]
+    disk.write_text(path, page.render(told, WINDOW))
     return path
 
 

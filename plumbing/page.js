@@ -52,7 +52,7 @@ function said(value, digits = 3) {
   return small ? value.toExponential(1) : String(Number(value.toPrecision(digits)));
 }
 
-const signed = (value, digits = 3) => (value > 0 ? "+" : "") + said(value, digits).replace("-", "−");
+const signed = (value) => (value > 0 ? "+" : "") + said(value).replace("-", "−");
 const percent = (value) =>
   value === null || value === undefined ? "–" : (100 * value).toFixed(1) + "%";
 const many = (n, what) => `${n.toLocaleString("en-US")} ${what}${n === 1 ? "" : "s"}`;
@@ -81,7 +81,7 @@ for (const run of RUNS) {
 
 const shortName = (run) => short(run.name, 40);
 const colourOf = (r) => LINES[r % LINES.length];
-const dashOf = (r) => DASHES[Math.floor(r / LINES.length + r) % DASHES.length];
+const dashOf = (r) => DASHES[r % DASHES.length];
 
 // The responses of a run are read once they are asked for: the charts do not wait for them.
 function responses(r) {
@@ -112,7 +112,8 @@ function ticks(low, high, n) {
 
 const charts = []; // drawn again where the window changes its width
 
-// A chart of lines, areas, dots and bars; `pick(x, y)` is called with the place of a click.
+// A chart of lines, areas, dots and bars.  `pick(x, y, perX, perY)` is called with the place of a
+// click, in the units of the axes, and how many of these make one pixel.
 function chart(place, spec) {
   const figure = make("figure", {}, make("figcaption", {}, spec.title), legend(spec.legend ?? []));
   place.append(figure);
@@ -135,7 +136,10 @@ function redraw({ figure, spec }) {
   figure.querySelector(":scope > svg, :scope > p")?.remove();
   const xs = [], ys = [];
   for (const part of [...(spec.lines ?? []), ...(spec.areas ?? []), { points: spec.dots ?? [] }]) {
-    for (const [x, ...rest] of part.points) { xs.push(x); ys.push(...rest.slice(0, part.width ?? 1)); }
+    for (const [x, ...rest] of part.points) {
+      xs.push(x);
+      ys.push(...rest.slice(0, part.width ?? 1));
+    }
   }
   if (!xs.length) {
     figure.append(make("p", { class: "quiet" }, spec.empty ?? "This was not recorded."));
@@ -157,8 +161,8 @@ function redraw({ figure, spec }) {
     svg.append(draw("text", { x: left - 6, y: Y(t) + 4, "text-anchor": "end" }, said(t)));
   }
   for (const band of spec.bands ?? []) {
-    const middle = (Y(band.low) + Y(band.high)) / 2;
-    svg.append(draw("line", { class: "grid", x1: left, x2: right, y1: Y(band.low), y2: Y(band.low) }));
+    const [y, middle] = [Y(band.low), (Y(band.low) + Y(band.high)) / 2];
+    svg.append(draw("line", { class: "grid", x1: left, x2: right, y1: y, y2: y }));
     svg.append(draw("text", { x: left - 6, y: middle + 4, "text-anchor": "end" }, band.name));
   }
   for (const t of spec.noTicks ? [] : ticks(from, to, Math.max(2, Math.floor(W / 95)))) {
@@ -202,9 +206,10 @@ function redraw({ figure, spec }) {
     svg.classList.add("picks");
     svg.addEventListener("click", (event) => {
       const box = svg.getBoundingClientRect();
-      const x = from + ((event.clientX - box.left - left) / (right - left)) * (to - from);
-      const y = low + ((bottom - (event.clientY - box.top)) / (bottom - top)) * (high - low);
-      spec.pick(x, y, right > left ? (to - from) / (right - left) : 1, (high - low) / (bottom - top));
+      const [perX, perY] = [(to - from) / (right - left), (high - low) / (bottom - top)];
+      const x = from + (event.clientX - box.left - left) * perX;
+      const y = low + (bottom - (event.clientY - box.top)) * perY;
+      spec.pick(x, y, perX, perY);
     });
   }
   figure.append(svg);
@@ -212,7 +217,8 @@ function redraw({ figure, spec }) {
 
 function drawLine(svg, line, X, Y) {
   const look = { fill: "none", stroke: line.colour, "stroke-dasharray": line.dash ?? "",
-    "stroke-width": line.faint ? 1 : 2.2, opacity: line.faint ? 0.3 : 1, "stroke-linejoin": "round" };
+    "stroke-width": line.faint ? 1 : 2.2, opacity: line.faint ? 0.3 : 1,
+    "stroke-linejoin": "round" };
   const points = line.points.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(" ");
   svg.append(draw("polyline", { points, ...look }));
   for (const [x, y] of line.dots ? line.points : []) {
@@ -281,7 +287,7 @@ function fewKinds(run) {
 }
 
 function drawCurriculum() {
-  const N = PAGE.window;
+  const N = PAGE.window; // as in curve.png
   RUNS.forEach((run, r) => {
     const { kept, others } = fewKinds(run);
     const names = others ? [...kept, `${others} other kinds`] : kept;
@@ -316,7 +322,7 @@ function drawCurriculum() {
 }
 
 function look(group) {
-  const colour = group.share === 0 ? "var(--orange)" : group.share === 1 ? "var(--blue)" : "#808080";
+  const colour = { 0: "var(--orange)", 1: "var(--blue)" }[group.share] ?? "#808080";
   return group.teaches ? { fill: mixed(group.share), stroke: "currentColor", "stroke-width": 0.7 }
     : { fill: "none", stroke: colour, "stroke-width": 1.3, opacity: 0.8 };
 }
@@ -411,7 +417,8 @@ function fillSummary() {
   columns.push(["held-out accuracy", (run) =>
     `${percent(run.before)} → ${percent(run.curves.accuracy.findLast((a) => a !== null))}`]);
   const heads = columns.map(([name]) => make("th", { scope: "col" }, name));
-  const rows = RUNS.map((run) => make("tr", {}, ...columns.map(([, of]) => make("td", {}, of(run)))));
+  const cells = (run) => columns.map(([, of]) => make("td", {}, of(run)));
+  const rows = RUNS.map((run) => make("tr", {}, ...cells(run)));
   byId("summary").append(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
   RUNS.forEach((run, r) => {
     const say = (text, kind) => byId("notes").append(make("p", { class: kind },
@@ -432,7 +439,8 @@ function open(r, step, group = 0, scroll = false) {
   const words = [`step=${run.curves.step[step]}`];
   if (r) words.unshift(`run=${r + 1}`);
   if (group) words.push(`group=${group + 1}`);
-  if (location.hash !== "#" + words.join("&")) history.replaceState(null, "", "#" + words.join("&"));
+  const address = "#" + words.join("&");
+  if (location.hash !== address) history.replaceState(null, "", address);
   showStep();
   if (scroll) byId("step").scrollIntoView({ block: "start" });
 }
@@ -442,8 +450,8 @@ function openGroup(r, n, scroll = true) {
   open(r, step, n - RUNS[r].first[step], scroll);
 }
 
-// #step=12, #run=2&step=12&group=3: all counted from 1, the step as the record counts it.  Without a
-// step it is the first that had something to teach.
+// #step=12, #run=2&step=12&group=3: all counted from 1, the step as the record counts it.  Without
+// a step it is the first that had something to teach.
 function openAddress() {
   const words = new URLSearchParams(location.hash.slice(1));
   const number = (name) => Math.max(1, Number.parseInt(words.get(name) ?? "1", 10) || 1);
@@ -468,11 +476,13 @@ function showStep() {
   byId("slider").max = run.n - 1;
   byId("slider").value = at.step;
   byId("slider").setAttribute("aria-valuetext", `step ${run.curves.step[at.step]}`);
-  byId("where").textContent = `step ${said(run.curves.step[at.step])} of ${said(run.curves.step.at(-1))}`;
+  const [step, last_step] = [run.curves.step[at.step], run.curves.step.at(-1)];
+  byId("where").textContent = `step ${said(step)} of ${said(last_step)}`;
   for (const { spec } of charts) spec.move?.();
   const [first, last] = [run.first[at.step], run.first[at.step + 1]];
-  const facts = CURVES.filter(([name]) => name !== "informative" && run.curves[name][at.step] !== null)
-    .map(([name]) => `${name} ${said(run.curves[name][at.step])}`);
+  const facts = CURVES.map(([name]) => [name, run.curves[name][at.step]])
+    .filter(([name, value]) => name !== "informative" && value !== null)
+    .map(([name, value]) => `${name} ${said(value)}`);
   if (run.curves.accuracy[at.step] !== null) {
     facts.unshift(`evaluated after it: ${percent(run.curves.accuracy[at.step])}`);
   }
@@ -500,7 +510,7 @@ function showChoice(run) {
   const offer = run.offers[at.step];
   const bars = [], dots = [], lines = [];
   if (offer) {
-    const order = offer.candidates.map((_, k) => k).sort((a, b) => offer.scores[b] - offer.scores[a]);
+    const order = [...offer.candidates.keys()].sort((a, b) => offer.scores[b] - offer.scores[a]);
     const shown = order.slice(0, BARS);
     const k = offer.candidates.indexOf(group.problem);
     if (k >= 0 && !shown.includes(k)) shown.splice(-1, 1, k);
@@ -510,13 +520,14 @@ function showChoice(run) {
         + `${said(v)}, bonus ${said(b)}`;
       bars.push([x, 0, v, { fill: "#56b4e9" }, title], [x, v, v + b, { fill: "#e69f00" }, title]);
       const chosen = offer.candidates[k] === group.problem;
-      const mark = { fill: chosen ? "currentColor" : "none", stroke: "currentColor", r: chosen ? 5 : 2.5 };
+      const mark = { fill: chosen ? "currentColor" : "none", stroke: "currentColor",
+        r: chosen ? 5 : 2.5 };
       dots.push([x, score, mark, title], [x, v + b, { r: 0 }], [x, 0, { r: 0 }]);
     });
   }
   const of = offer && offer.candidates.length > BARS ? `, the ${BARS} of the highest score` : "";
-  chart(byId("choice"), { ofStep: true, title: "Candidates, as seen before the choice" + of, dots, bars,
-    x: "candidates, by their score", y: "score", noTicks: true, from: -0.8, height: 210,
+  chart(byId("choice"), { ofStep: true, title: "Candidates, as seen before the choice" + of,
+    dots, bars, x: "candidates, by their score", y: "score", noTicks: true, from: -0.8, height: 210,
     high: 1.06 * most(dots.map(([, y]) => y)),
     to: (dots.length / 3) - 0.2, empty: run.thinned ?? "The scores were not recorded.",
     legend: [{ name: "volatility", colour: "#56b4e9", box: true },
@@ -540,8 +551,9 @@ function showChoice(run) {
     return [run.curves.rollouts[g.step], g.share, look(g), `step ${run.curves.step[g.step]}: `
       + `${percent(g.share)} right`];
   });
-  chart(byId("choice"), { ...overRollouts(at.run), ofStep: true, lines, dots: visits, low: 0, height: 210,
-    title: `This problem over the run: ${many(visits.length, "visit")}`, y: "score; share right",
+  chart(byId("choice"), { ...overRollouts(at.run), ofStep: true, lines, dots: visits, low: 0,
+    height: 210, title: `This problem over the run: ${many(visits.length, "visit")}`,
+    y: "score; share right",
     legend: [{ name: "score", colour: "#808080" },
       { name: "volatility", colour: "#0072b2", dash: "7 3" },
       { name: "bonus", colour: "#e69f00", dash: "2 3" },
@@ -566,8 +578,8 @@ function showGroup() {
   const nats = (whole) => whole?.map((value) => value / PAGE.per_nat);
   const all = group.rewards.map((reward, g) => {
     const one = texts?.[g] ?? {};
-    return { ...one, reward, solved: group.solved[g], A: group.advantages[g], logps: nats(one.logps),
-      ratios: nats(one.ratios) };
+    return { ...one, reward, solved: group.solved[g], A: group.advantages[g],
+      logps: nats(one.logps), ratios: nats(one.ratios) };
   });
   const by = colouring(), scale = scaleOf(by, all);
   byId("scale").replaceChildren(...explained(by, scale, all, run, group));
@@ -597,14 +609,16 @@ function explained(by, scale, all, run, group) {
     paint(box, value);
     return box;
   };
-  const untold = "This group was trained without --report: its single tokens are not recorded, only "
-    + "whole responses. train.py --report records them.";
+  const untold = "This group was trained without --report: its single tokens are not recorded, "
+    + "only whole responses. train.py --report records them.";
   if (by === "none") return [recorded ? "" : untold];
   if (by === "advantage") {
-    if (!scale) return ["All rewards are equal: every advantage is 0, and none was better than another."];
+    if (!scale) {
+      return ["All rewards are equal: every advantage is 0, and none was better than another."];
+    }
     return ["A, the response's reward against its group's mean. ",
-      sample(-1, `−${said(scale)}: made less likely`), " ", sample(1, `+${said(scale)}: made likelier`),
-      recorded ? "" : " " + untold];
+      sample(-1, `−${said(scale)}: made less likely`), " ",
+      sample(1, `+${said(scale)}: made likelier`), recorded ? "" : " " + untold];
   }
   if (!recorded) return [untold];
   if (by === "surprise") {
@@ -646,7 +660,8 @@ function response(one, g, by, scale) {
     if (begun) text.append(make("span", { class: "begun" }, visible(begun)));
     const words = responses(at.run).vocabulary;
     one.pieces.forEach((piece, t) => {
-      const token = make("span", { class: "t", "data-t": t }, visible(words[piece]).replace(/\n/g, "⏎\n"));
+      const shown = visible(words[piece]).replace(/\n/g, "⏎\n");
+      const token = make("span", { class: "t", "data-t": t }, shown);
       paint(token, valueOf(one, t, by, scale));
       if (one.ratios && beyondClip(one, t)) token.classList.add("clipped");
       text.append(token);
@@ -688,8 +703,9 @@ function beyondClip(one, t) {
 function aboutToken(one, g, t) {
   const word = short(responses(at.run).vocabulary[one.pieces[t]].replace(/\n/g, "⏎"), 40);
   const parts = [`response ${g + 1}, token ${t + 1} of ${one.pieces.length}: “${word}”`];
-  if (one.logps) parts.push(`log p ${signed(one.logps[t])} (p = ${percent(Math.exp(one.logps[t]))})`);
-  if (one.ratios) parts.push(`log ρ ${signed(one.ratios[t])} (ρ = ${said(Math.exp(one.ratios[t]), 4)})`);
+  const [logp, ratio] = [one.logps?.[t], one.ratios?.[t]];
+  if (one.logps) parts.push(`log p ${signed(logp)} (p = ${percent(Math.exp(logp))})`);
+  if (one.ratios) parts.push(`log ρ ${signed(ratio)} (ρ = ${said(Math.exp(ratio), 4)})`);
   if (one.A !== null) parts.push(`A = ${signed(one.A)}`);
   return parts.join(" · ");
 }
@@ -700,7 +716,8 @@ const COLUMNS = [
   ["problem", (row) => row.problem], ["kind", (row) => row.kind], ["text", (row) => row.text],
   ["visits", (row) => row.visits], ["informative", (row) => row.teaches],
   ["right at first", (row) => row.first], ["right at last", (row) => row.last],
-  ["score", (row) => row.score], ["volatility", (row) => row.volatility], ["bonus", (row) => row.bonus],
+  ["score", (row) => row.score], ["volatility", (row) => row.volatility],
+  ["bonus", (row) => row.bonus],
 ];
 const sorting = { column: 3, way: -1 };
 
@@ -738,19 +755,21 @@ function fillProblems() {
     if (x === null || y === null) return x === null ? 1 : -1;
     return (x < y ? -1 : 1) * sorting.way;
   });
-  byId("about-problems").textContent = "Score, volatility and bonus are those of the last time that it "
-    + "was a candidate, before the choice; right at first and at last are of its groups. "
+  byId("about-problems").textContent = "Score, volatility and bonus are those of the last time "
+    + "that it was a candidate, before the choice; right at first and at last are of its groups. "
     + (rows.length > ROWS ? `The first ${ROWS} of ${rows.length.toLocaleString("en-US")}.` : "")
     + (ofRun(at.run) && ` The run is ${shortName(run)}.`);
   const heads = COLUMNS.map(([name], c) => {
     const button = make("button", { type: "button" }, name);
     const sorted = c !== sorting.column ? "none" : sorting.way > 0 ? "ascending" : "descending";
     button.addEventListener("click", () => {
-      Object.assign(sorting, { way: c === sorting.column ? -sorting.way : c > 2 ? -1 : 1, column: c });
+      const way = c === sorting.column ? -sorting.way : c > 2 ? -1 : 1; // numbers: largest first
+      Object.assign(sorting, { way, column: c });
       fillProblems();
     });
     const arrow = { none: "", ascending: " ↑", descending: " ↓" }[sorted];
-    return make("th", { "aria-sort": sorted, scope: "col", class: c > 2 ? "number" : "" }, button, arrow);
+    const about = { "aria-sort": sorted, scope: "col", class: c > 2 ? "number" : "" };
+    return make("th", about, button, arrow);
   });
   const lines = rows.slice(0, ROWS).map((row) => {
     const visited = run.visits.get(row.problem);

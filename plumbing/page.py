@@ -38,19 +38,21 @@ FACTS = {  # of the configuration, by the names that the page gives them
     "candidates"), "G, responses": ("rollout", "group_size"), "learning rate": ("update", "lr"),
     "KL penalty": ("update", "kl_coef"), "reward": ("reward",), "seed": ("seed",),
 }  # fmt: skip
-WINDOW = 15  # steps to either side, in the chart of kinds
 Advantages = Callable[[Sequence[float], str], Sequence[float]]
 
 
-def render(runs: list[dict]) -> str:
-    """Return the page of some runs, each as `read_run` gives it; its characters are all UTF-8."""
+def render(runs: list[dict], window: int = 15) -> str:
+    """Return the page of some runs, each as `read_run` gives it; it can be written as UTF-8.
+
+    The kinds chosen are counted over so many steps to either side.
+    """
     here = Path(__file__).parent
     page, style, script = (
         (here / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
     charts = {
         "runs": [{name: run[name] for name in run if name != "responses"} for run in runs],
-        "colours": COLOURS, "facts": list(FACTS), "window": WINDOW, "per_nat": PER_NAT,
+        "colours": COLOURS, "facts": list(FACTS), "window": window, "per_nat": PER_NAT,
     }  # fmt: skip
     data = {"runs": charts, **{f"responses-{n}": run["responses"] for n, run in enumerate(runs)}}
     title = "Run" + "s" * (len(runs) > 1) + ": " + ", ".join(run["name"] for run in runs)

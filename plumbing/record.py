@@ -293,7 +293,7 @@ class Record:
                 group.lengths.tolist(), group.finished.tolist(), strict=True,
             )
         ]  # fmt: skip
-        if self.live:
+        if self.live and self.cfg.responses:
             self.live.add_tokens(entries, group, step.moved)
         if self.cfg.responses:
             self.files[RESPONSES].write(entries)
