@@ -305,6 +305,27 @@ def few_rows(group: Group, at_once: int) -> Sequence[Tensor]:
     return mine[group.lengths[mine].argsort(stable=True)].split(at_once) if at_once else [mine]
 
 
+@torch.no_grad()
+def log_ratios(model: Transformer, group: Group, cfg: Config) -> list[list[float]]:
+    """Return log pi(y_t) - log mu(y_t) of each token of the G responses, in nats.
+
+    pi is the model as it is now and mu the policy that sampled, up to rounding pi_old: asked for
+    after a step's updates, this is how far they moved each token.  Every process has to ask.
+    """
+    mine: dict[int, list[float]] = {}
+    for rows in few_rows(group, cfg.update.micro_batch):
+        L = int(group.lengths[rows].max())
+        tokens = group.tokens[rows, : group.prompt_len + L]  # (rows, P + L)
+        logp = token_logprobs(model, tokens, group.prompt_len, cfg.rollout.temperature)
+        moved = logp - group.logprobs[rows, :L]  # (rows, L)
+        for i, row, length in zip(
+            rows.tolist(), moved.tolist(), group.lengths[rows].tolist(), strict=True
+        ):
+            mine[i] = row[:length]
+    of_all = {i: row for part in parallel.gather(mine) for i, row in part.items()}
+    return [of_all[i] for i in range(len(group.tokens))]
+
+
 def weights_of(groups: Sequence[Group], cfg: Config) -> Sequence[Tensor]:
     """Return how much each token of several groups counts in their one loss, (G, limit) each."""
     limit, update = cfg.rollout.max_new_tokens, cfg.update

@@ -1,10 +1,12 @@
-"""What a run did: its summary in words, and a picture of what the selector chose meanwhile.
+"""What a run did: its summary in words, a picture of what the selector chose, and a page of it all.
 
 What it teaches: the selector's curriculum.  Nobody tells it which kind of problem teaches; the
-lower panel of the picture shows how far it finds out, and when.
+lower panel of the picture shows how far it finds out, and when.  The page, `report.html`, shows
+every step: the scores that led to its choice, and the responses, with what became of each token.
 
 Where it stands: after the last step.  `train.py` calls `show` at the end of a run, and
-`python report.py runs/small` does so again; several runs can be named.
+`python report.py runs/small` does so again and writes the page; several runs can be named.  With
+`train.py --report` the page is there while the run trains.
 
 Try changing first: `WINDOW`.  At 3 the lower panel shows bursts of visits, at 40 only the trend.
 """
@@ -17,13 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbing.command import Parser, UserError, command
+from grpo import group_advantages
+from plumbing import disk, page
+from plumbing.command import Parser, UserError, command, file_to_write
 from plumbing.figure import COLOURS, label, pyplot, save
 from plumbing.json_files import read_json
-from plumbing.record import read_steps
+from plumbing.record import METRICS, read_steps
 
 WINDOW = 15  # groups to either side
 KINDS = 12  # areas of the picture at most
+PAGE = "report.html"
 
 
 def show(run: str | Path) -> None:
@@ -121,16 +126,43 @@ def shares(kinds: list[list[str]], names: list[str]) -> np.ndarray:
     return summed / summed.sum(axis=0)
 
 
+def write_page(runs: Sequence[Path], path: Path | None = None) -> Path:
+    """Write what some runs did as one page for a browser, and return its path.
+
+    Without a path it is `report.html`, in the folder of the run, or of several in the current one.
+    """
+    path = path or (runs[0] if len(runs) == 1 else Path()) / PAGE
+    told = [page.read_run(run, group_advantages) for run in runs]
+    disk.write_text(path, page.render(told, WINDOW))
+    return path
+
+
+def show_page(runs: Sequence[Path], path: Path | None = None) -> None:
+    """Write the page and say where it is."""
+    print(f"page               {write_page(runs, path)}")
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Show what one run or several did."""
     parser = Parser(
-        prog="report.py", description="Print what runs did, and draw curve.png in each."
+        prog="report.py",
+        description="Print what runs did, draw curve.png in each, and write one page for a "
+        "browser, report.html: accuracy, what was picked when, and every group with its "
+        "responses.  A run that is still at work has the page alone.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder")
-    for run in parser.parse_args(argv).runs:
+    parser.add_argument("--page", type=file_to_write, metavar="FILE",
+                        help="the page to write [RUN/report.html; of several runs "
+                        "report.html]")  # fmt: skip
+    arguments = parser.parse_args(argv)
+    for run in arguments.runs:
         print(f"{run}")
-        show(run)
+        if (run / METRICS).exists() and not (run / "summary.json").exists():
+            print("still at work, or stopped: only the page is written")
+        else:
+            show(run)
+    show_page(arguments.runs, arguments.page)
 
 
 if __name__ == "__main__":

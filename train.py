@@ -36,13 +36,14 @@ import torch
 import report
 from data import Problem
 from grpo import (
-    group_advantages, grpo_loss, is_read, token_logprobs, token_weights, update_policy,
+    group_advantages, grpo_loss, is_read, log_ratios, token_logprobs, token_weights, update_policy,
 )  # fmt: skip
 from lora import merged_weights, save_adapters
 from plumbing import checkpoint, disk, parallel, setup
 from plumbing.command import Parser, UserError, command, why
 from plumbing.config import Config, all_keys, read_config, selectors, stream_seed
 from plumbing.first_look import first_look
+from plumbing.live import Live
 from plumbing.memory import OffloadedAdamW
 from plumbing.record import Record, Step
 from plumbing.run import Run, learned_weights, summary_of, weights_of
@@ -152,6 +153,9 @@ def build(
         len(pool), cfg.selector.ema, cfg.selector.bonus, cfg.selector.entropy,
         seed=stream_seed(cfg.seed, "selector"), tour=cfg.selector.tour,
     )  # fmt: skip
+    if cfg.report:
+        moved = partial(log_ratios, policy.model, cfg=cfg)
+        record.live = Live(policy.tokenizer, moved, partial(report.write_page, [out]))
     run = Run(cfg, policy.model, optimizer, selector, record=record, fixed=fixed)
     return policy, pool, heldout, run
 
@@ -185,6 +189,8 @@ def start(cfg: Config, out: Path, resume: str | None = None) -> int:
                     disk.replace_folder(out / "adapter", partial(save_adapters, policy.model, cfg))
                 disk.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
                 report.show(out)
+                if cfg.report:
+                    report.show_page([out])
     except KeyboardInterrupt as error:  # a second signal, or one before `Run.open` minds them
         begun = (out / "config.json").exists()
         how = "add --resume to go on from the last checkpoint" if begun else "no run has begun"
@@ -215,13 +221,17 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Config, Path, str | None
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                         help="override a key by its dotted path; may be given again")  # fmt: skip
     parser.add_argument("--out", help="the run's folder [runs/<name of the config>]")
+    parser.add_argument("--report", action="store_true",
+                        help="keep the page RUN/report.html fresh, with each token of the "
+                        "responses; the same as --set report=true")  # fmt: skip
     parser.add_argument("--resume", nargs="?", const=checkpoint.LATEST, metavar="previous",
                         choices=[checkpoint.LATEST, checkpoint.PREVIOUS],
                         help="go on exactly where the run in the folder was when it last saved; "
                         "'--resume previous' from the checkpoint before")  # fmt: skip
     arguments = parser.parse_args(argv)
     out = Path(arguments.out or Path("runs") / Path(arguments.config).stem)
-    return read_config(arguments.config, arguments.set), out, arguments.resume
+    overrides = arguments.set + ["report=true"] * arguments.report
+    return read_config(arguments.config, overrides), out, arguments.resume
 
 
 @command

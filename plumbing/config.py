@@ -263,6 +263,10 @@ class Config:
     log: Literal["none", "tensorboard"] = key(
         "none", "curves that can be watched, as event files in the run's folder", resumable=True
     )
+    report: bool = key(
+        False, "record each token of the responses, and write report.html now and then, as "
+        "--report does", resumable=True,
+    )  # fmt: skip
     checkpoint_every: int = key(20, "steps between checkpoints", least=1, resumable=True)
     device: str = key("cpu", "'cpu', 'cuda', 'cuda:1' or 'auto'")
     precision: Literal["float32", "bfloat16"] = key(

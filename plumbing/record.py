@@ -20,12 +20,14 @@ from data import Problem
 from plumbing import disk, jsonl, parallel, system
 from plumbing.command import UserError
 from plumbing.config import Config
+from plumbing.live import Live
 from plumbing.tensorboard import Events
 from plumbing.watch import Watch
 from rollout import Group
 
 METRICS, RESPONSES, NONFINITE = "metrics.jsonl", "responses.jsonl", "nonfinite.jsonl"
 GROWING = (METRICS, RESPONSES, NONFINITE)  # the files that a run appends to
+EXAMPLE = ("step", "problem", "gold", "text", "answer", "reward")  # what is said of a response
 BAD_UPDATES = 5  # after so many in a row that were not finite, training stops
 
 
@@ -67,6 +69,11 @@ class Step:
     evaluation: dict = field(default_factory=dict)  # empty where none was due
 
     @property
+    def moved(self) -> bool:
+        """Whether the weights have changed."""
+        return self.has_update and "skipped" not in self.stats
+
+    @property
     def has_update(self) -> bool:
         """Whether any group was learned from; with a KL penalty a group of equal rewards is too."""
         return "grad_norm" in self.stats
@@ -99,7 +106,7 @@ class Costs:
         self.rollouts += len(step.attempts) * self.group_size
         self.tokens += sum(int(attempt.group.lengths.sum()) for attempt in step.attempts)
         self.informative_groups += step.informative
-        if step.has_update and "skipped" not in step.stats:
+        if step.moved:
             self.updates += self.updates_per_group
 
     def count_total(self) -> None:
@@ -161,7 +168,7 @@ def refuse_links(out: Path) -> None:
     """Raise `UserError` where a file of the record is a link, or any file of a run a folder."""
     for name in GROWING:
         disk.refuse_link(out / name)
-    for name in (*GROWING, "config.json", "summary.json", "curve.png"):
+    for name in (*GROWING, "config.json", "summary.json", "curve.png", "report.html"):
         if (out / name).is_dir() and not (out / name).is_symlink():
             raise UserError(f"{out / name}: is a folder where a file is written; remove it")
 
@@ -183,6 +190,7 @@ class Record(AbstractContextManager):
         self.files = {name: Lines(out / name) for name in GROWING}
         self.events = Events(out, on=cfg.log == "tensorboard")
         self.bar = tqdm(disable=True)  # until `show`
+        self.live: Live | None = None  # only with `train.py --report`
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
@@ -261,7 +269,7 @@ class Record(AbstractContextManager):
         self.files[METRICS].write([entry])
         self.events.write(entry)
         for i, attempt in zip(step.chosen, step.attempts, strict=True):
-            self.write_responses(step.number, self.pool[i], attempt)
+            self.write_responses(step, self.pool[i], attempt)
         if step.evaluation:
             self.last = step.evaluation
             enough = step.evaluation["accuracy"] >= self.cfg.stop_accuracy
@@ -272,12 +280,12 @@ class Record(AbstractContextManager):
         if "skipped" in step.stats:
             self.keep_bad_groups(step)
 
-    def write_responses(self, step: int, problem: Problem, attempt: Attempt) -> None:
+    def write_responses(self, step: Step, problem: Problem, attempt: Attempt) -> None:
         """Write one line per response, keep one of each kind for the summary, and watch."""
         group = attempt.group
         entries = [
             {
-                "step": step, "problem": problem.text, "gold": problem.answer, "text": text,
+                "step": step.number, "problem": problem.text, "gold": problem.answer, "text": text,
                 "answer": answer, "solved": solved, "reward": reward, "tokens": tokens,
                 "cut_off": not finished,
             }
@@ -286,17 +294,17 @@ class Record(AbstractContextManager):
                 group.lengths.tolist(), group.finished.tolist(), strict=True,
             )
         ]  # fmt: skip
+        if self.live and self.cfg.responses:
+            self.live.add_tokens(entries, group, step.moved)
         if self.cfg.responses:
             self.files[RESPONSES].write(entries)
         for entry in entries:
-            names = ("step", "problem", "gold", "text", "answer", "reward")
-            shown = {name: entry[name] for name in names}
+            shown = {name: entry[name] for name in EXAMPLE}
             self.examples["paid" if entry["reward"] > 0 else "not paid"] = shown
         cut_off = not bool(group.finished.any())
-        new = self.watch.see(step, problem.text, attempt.solved, attempt.rewards, cut_off)
-        if parallel.rank() == 0:
-            for warning in new:
-                self.bar.write(f"warning, step {step}: {warning}", file=sys.stderr)
+        new = self.watch.see(step.number, problem.text, attempt.solved, attempt.rewards, cut_off)
+        for warning in new if parallel.rank() == 0 else ():
+            self.bar.write(f"warning, step {step.number}: {warning}", file=sys.stderr)
 
     def move_bar(self, step: Step, costs: Costs) -> None:
         """Show accuracy, rollouts and the chosen problem; "!" where there has been a warning."""
@@ -327,13 +335,14 @@ class Record(AbstractContextManager):
             )
 
 
-def read_steps(run: str | Path) -> list[dict]:
+def read_steps(run: str | Path, *, leave_unfinished: bool = False) -> list[dict]:
     """Return every line of a run's `metrics.jsonl`, as `Record.write` wrote it.
 
-    `UserError` names the file, and the line that is not such a line.
+    `UserError` names the file, and the line that is not such a line.  The last line of a run that
+    is at work may be unfinished, and can be left out.
     """
     file, what = Path(run) / METRICS, "a line of a training run"
-    steps = jsonl.read(file, what)
+    steps = jsonl.read(file, what, leave_unfinished=leave_unfinished)
     for number, step in enumerate(steps, start=1):
         try:
             _check_step(step)
@@ -351,9 +360,9 @@ def _check_step(step: dict) -> None:
     lists = [step[name] for name in ("chosen", "kind", "rewards", "solved")]
     if not all(isinstance(each, list) and 0 < len(each) == len(lists[0]) for each in lists):
         raise ValueError("its lists have different lengths, or are empty or none")
-    for kind, rewards, solved in zip(*lists[1:], strict=True):
-        if not isinstance(kind, str):
-            raise ValueError("a kind that is no text")
+    for problem, kind, rewards, solved in zip(*lists, strict=True):
+        if type(problem) is not int or not isinstance(kind, str):
+            raise ValueError("a problem that is no index, or a kind that is no text")
         if not rewards or len(rewards) != len(solved) or not all(0 <= s <= 1 for s in solved):
             raise ValueError("a group without rewards, or without verdicts from 0 to 1")
         if not all(is_finite_number(reward) for reward in rewards):

@@ -117,14 +117,15 @@ class Run:
 
     def evaluation_due(self) -> bool:
         """Return whether the step that has just been counted is one after which to evaluate."""
-        due = self.record.evaluation_due(self.costs.rollouts)
-        return due or self.is_over()
+        return self.record.evaluation_due(self.costs.rollouts) or self.is_over()
 
     def write(self, step: Step) -> None:
-        """Record the step, and save where a checkpoint is due."""
+        """Record the step, save where a checkpoint is due, and show how far the run is."""
         self.record.write(step, self.costs)
         if self.step % self.cfg.checkpoint_every == 0:
             self.save()
+        if step.evaluation and self.record.live:
+            self.record.live.refresh()
 
     # ------------------------------------------------------------------------------- checkpoints
 

@@ -39,6 +39,7 @@ MOST_BYTES = {  # of each file that a tokenizer may consist of; the largest in u
 LEFT_TO_LIBRARY = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "chat_template.json")
 MOST_BYTES_OF_TEMPLATE = 1_000_000  # of each template in the folder of further ones
 FURTHER_TEMPLATES = "additional_chat_templates/*.jinja"
+LONGEST_LETTER = 12  # tokens; more that make no letter together are no letter
 
 
 # --------------------------------------------------------------------------- reading
@@ -169,6 +170,31 @@ def _not_in_alphabet(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
     if not unknown or len(by_id) > 200:
         return ""
     return f"it knows {alphabet} and not {unknown!r}"
+
+
+# --------------------------------------------------------------------------- decoding
+
+
+def pieces(tokenizer: "PreTrainedTokenizerBase", ids: list[int]) -> list[str]:
+    """Return the text that each token adds to those before it; special tokens stand as their names.
+
+    A token of bytes may end within a letter.  It then adds nothing, and the token that completes
+    the letter adds it.
+    """
+
+    def text(ids: list[int]) -> str:
+        return tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )  # fmt: skip
+
+    found, start, shown = [], 0, ""  # `shown` is the text of ids[start:k], all of it added already
+    for k in range(len(ids)):
+        so_far = text(ids[start : k + 1])
+        waits = so_far.endswith("\ufffd") and k + 1 < len(ids) and k - start < LONGEST_LETTER
+        found.append("" if waits else so_far[len(shown) :])
+        if not waits:
+            start, shown = k, text(ids[k : k + 1])
+    return found
 
 
 # --------------------------------------------------------------------------- writing

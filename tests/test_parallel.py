@@ -44,6 +44,7 @@ def runs(tmp_path_factory):
         assert train.main(words("one")) == 0
         assert train.main(words("one, then shards", "steps=5")) == 0
         assert train.main(words("adapters by one", "lora.rank=4")) == 0
+        assert train.main(words("reported by one", "report=true", "steps=3")) == 0
     shutil.copytree(folder / "one", folder / "damaged")
     (folder / "damaged" / "checkpoint" / "state.json").write_text("{}")
     said = two_processes([
@@ -52,6 +53,7 @@ def runs(tmp_path_factory):
         words("one, then shards", "shard=true", resume=True),
         words("adapters by two", "lora.rank=4", "steps=5"),
         words("adapters by two", "lora.rank=4", resume=True),
+        words("reported by two", "report=true", "steps=3", "shard=true"),
         words("uneven", "rollout.group_size=7"),
         words("one"),  # which only the first process sees to be there already
         words("damaged", resume=True),
@@ -79,7 +81,7 @@ def two_processes(commands):
         for rank in range(2)
     ]  # fmt: skip
     try:
-        return [process.communicate(timeout=120) for process in processes]
+        return [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -89,9 +91,9 @@ def test_every_run_ends_as_it_should_and_only_the_first_process_speaks(runs):
     (said, errors), (other_said, other_errors) = runs[1]
     # torch 2.9 itself says on every process's output how many others it met
     other_said = re.sub(r"^\[Gloo\] .*\n", "", other_said, flags=re.MULTILINE)
-    codes = "[0, 0, 0, 0, 0, 2, 2, 2]"
+    codes = "[0, 0, 0, 0, 0, 0, 2, 2, 2]"
     assert codes in errors and codes in other_errors, errors + other_errors
-    assert said.count("held-out accuracy") == 5 and not other_said
+    assert said.count("held-out accuracy") == 6 and not other_said
     assert "Traceback" not in errors + other_errors
     for text in (errors, other_errors):
         assert "7 responses cannot be shared out evenly over 2 processes" in text
@@ -127,6 +129,21 @@ def test_two_processes_learn_the_adapters_of_one(runs):
     assert max(moved) > 1e-4  # ten times what may separate the two
     saved = load_file(two / "adapter" / "adapter_model.safetensors")
     assert len(saved) == 3 * 7 * 2  # layers, projections, A and B
+
+
+def test_the_page_of_several_processes_has_the_tokens_of_one(runs):
+    """Each process finds out how far its own rows were moved; no response is there twice."""
+
+    def tokens(name):
+        lines = (runs[0] / name / "responses.jsonl").read_text().splitlines()
+        said = [json.loads(line) for line in lines]
+        numbers = [v for each in said for v in each["logprobs"] + each.get("log_ratios", [])]
+        return [(each["step"], each["pieces"]) for each in said], torch.tensor(numbers)
+
+    (one, moved), (two, moved_too) = (tokens(f"reported by {n}") for n in ("one", "two"))
+    assert (runs[0] / "reported by two" / "report.html").exists()
+    assert two == one and len(one) == 24 and (moved > 0).any()
+    torch.testing.assert_close(moved_too, moved, atol=3e-4, rtol=0)
 
 
 def test_alone_everything_gives_back_what_it_was_given(tiny):

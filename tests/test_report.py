@@ -30,8 +30,9 @@ def write_run(folder, lines, **summary):
     return folder
 
 
-def test_several_runs_are_shown_and_drawn(tmp_path, capsys):
+def test_several_runs_are_shown_and_drawn(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
     steps = [STEP, {**STEP, "step": 2, "rollouts": 4, "accuracy": 0.9}]
     runs = [write_run(tmp_path / name, steps) for name in ("a", "b")]
     assert report.main(list(map(str, runs))) == 0
@@ -177,6 +178,7 @@ def test_the_figure_takes_the_place_of_a_link_and_is_not_written_through_it(tmp_
         assert {path.name for path in run.iterdir()} == {
             "curve.png",
             "metrics.jsonl",
+            "report.html",
             "summary.json",
         }
         assert not (run / "curve.png").is_symlink()
