@@ -1,6 +1,8 @@
 """docs/hacking.md: its rule has the hole that it tells of, and mended it has none that is found."""
 
+import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -49,3 +51,19 @@ def test_the_red_team_finds_the_hole_and_nothing_once_it_is_mended(rule, in_the_
     words = ["--set", f"reward={file}:score", "--steps", "24", "--kinds", "out of reach"]
     assert hack_verifier.main(words) == (1 if forgiving else 0)
     assert ("paid for nothing" in capsys.readouterr().out) == forgiving
+
+
+def test_the_look_at_a_run_tells_what_was_paid_and_what_was_right(tmp_path):
+    """A sum that is right, and a product that is paid for a digit of its answer."""
+    lines = [
+        {"problem": "1+1=", "gold": "2", "text": "1+1=2#2", "reward": 1.0},
+        {"problem": "343*35=", "gold": "12005", "text": "3-3=0#1", "reward": 1.0},
+    ]
+    written = "".join(json.dumps(line) + "\n" for line in lines for _ in range(4))
+    (tmp_path / "responses.jsonl").write_text(written)
+    script = re.search(r"<<'END'\n(.*?)^END$", PAGE, re.M | re.S)[1]
+    said = subprocess.run(
+        [sys.executable, "-", str(tmp_path)], input=script, cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines()[0] == "sums      quarter 1  paid 100%  right 100%", said.stderr
+    assert said.stdout.splitlines()[-1] == "products  quarter 4  paid 100%  right   0%"
