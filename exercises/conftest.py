@@ -46,24 +46,47 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         pytest.skip(NOT_YET)
 
 
-def verdict(reports: Iterable[pytest.TestReport]) -> str:
-    """Say in a few words how an exercise stands."""
+def left_out(number: int, ran: list[str], deselected: list[str]) -> int:
+    """Count the checks of an exercise that were not asked for, by `-k` or by naming others."""
+    (grader,) = STUBS[number].parent.glob("test_*.py")
+    defined = set(re.findall(r"^def (test_\w+)", grader.read_text(), re.M))
+    named = {re.search(r"::(\w+)", node)[1] for node in ran + deselected if "::" in node}
+    return len(deselected) + len(defined - named)
+
+
+def verdict(reports: Iterable[pytest.TestReport], missing: int) -> str:
+    """Say in a few words how an exercise stands, of which so many checks were left out."""
     outcomes = [report.outcome for report in reports]
     failed, open_ = outcomes.count("failed"), outcomes.count("skipped")
     if failed:
         return f"not right yet: {failed} of {len(outcomes)} checks say above what is wrong"
     if open_ == len(outcomes):
         return NOT_YET
-    return f"{NOT_YET} in parts: {open_} of {len(outcomes)} checks wait" if open_ else "solved"
+    if open_:
+        return f"{NOT_YET} in parts: {open_} of {len(outcomes)} checks wait"
+    return f"right so far: {missing} checks were left out" if missing else "solved"
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Print one line per exercise."""
     of: dict[int, list[pytest.TestReport]] = {}
+    deselected: dict[int, list[str]] = {}
+
+    def number_of(node: str) -> int:
+        found = re.search(r"(?:^|/)(\d)/test_", node)
+        return int(found[1]) if found else 0
+
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.getreports(outcome):
-            if found := re.search(r"(?:^|/)(\d)/test_", getattr(report, "nodeid", "")):
-                of.setdefault(int(found[1]), []).append(report)
+            if number := number_of(getattr(report, "nodeid", "")):
+                of.setdefault(number, []).append(report)
+    for item in terminalreporter.getreports("deselected"):
+        deselected.setdefault(number_of(item.nodeid), []).append(item.nodeid)
     terminalreporter.section("exercises")
     for number, reports in sorted(of.items()):
-        terminalreporter.line(f"exercise {number} ({STUBS[number].name}): {verdict(reports)}")
+        ran = [report.nodeid for report in reports]
+        stands = verdict(reports, left_out(number, ran, deselected.get(number, [])))
+        terminalreporter.line(f"exercise {number} ({STUBS[number].name}): {stands}")
+        for report in reports:
+            for _, said in getattr(report, "user_properties", []):
+                terminalreporter.line(f"  {said}")

@@ -81,12 +81,12 @@ def test_equal_rewards_teach_exactly_nothing(answer):
                     "standard deviation is 0.  One such group spoils all weights of the model."
                 )
             if found.abs().max() > 0:
+                worst = found[found.abs().argmax()]
                 refuse(
-                    f"{len(rewards)} rewards of {rewards[0]} give {shown(found)[:60]} "
-                    f"(largest {found.abs().max():.0e}) with {normalize!r}, and must give exactly "
-                    "0: the trainer counts a group as informative if any advantage is not 0.  In "
-                    "float32 the mean of equal numbers can differ from them in the last digit; so "
-                    "compare the rewards themselves."
+                    f"{len(rewards)} rewards of {rewards[0]} give {worst:.1g} with {normalize!r}, "
+                    "and must give exactly 0: the trainer counts a group as informative if any "
+                    "advantage is not 0.  In float32 the mean of equal numbers can differ from "
+                    "them in the last digit; so compare the rewards themselves."
                 )
 
 
