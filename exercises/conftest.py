@@ -1,6 +1,7 @@
 """How `pytest exercises/N` grades: whose file is read, and one line per exercise at the end."""
 
 import re
+import traceback
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,21 @@ def answer(request: pytest.FixtureRequest) -> ModuleType:
         return read_answer(path)
     except SyntaxError as error:
         refuse(f"{path}:{error.lineno}: this is not Python yet: {error.msg}")
+    except Exception as error:
+        refuse_crash(error, path)
+        raise
+
+
+def refuse_crash(error: Exception, path: Path) -> None:
+    """Say in which line of the file that is graded a crash began, if it did, without a traceback.
+
+    What lies between is the grader, which holds the answers.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [at for at in frames if Path(at.filename).resolve() == path.resolve()]
+    if lines:
+        crashed = f"{type(error).__name__}: {error}"
+        refuse(f"{path}:{lines[-1].lineno}: {lines[-1].line}\n  {crashed}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,6 +60,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     except NotImplementedError:
         pytest.skip(NOT_YET)
+    except Exception as error:
+        if "answer" in pyfuncitem.funcargs:
+            refuse_crash(error, Path(pyfuncitem.funcargs["answer"].__file__))
+        raise
 
 
 def left_out(number: int, ran: list[str], deselected: list[str]) -> int:

@@ -49,6 +49,7 @@ def test_rewards_that_are_not_0_or_1(answer):
         "your advantages divide by the standard deviation with G - 1; the paper's has G": (
             (r - r.mean()) / r.std()
         ),
+        "the sign is turned round: what is better than its group must be positive": -right,
         "your advantages divide by the range, max - min": (r - r.mean()) / 4.0,
         "your advantages divide by the mean distance from the mean": (r - r.mean())
         / (r - r.mean()).abs().mean(),
@@ -92,5 +93,8 @@ def test_equal_rewards_teach_exactly_nothing(answer):
 
 def test_the_result_is_a_float32_tensor(answer):
     found = answer.group_advantages(TWO_OF_EIGHT, "std")
-    if not isinstance(found, torch.Tensor) or found.dtype != torch.float32:
-        refuse(f"the trainer needs a float32 tensor, not {getattr(found, 'dtype', type(found))}")
+    if not isinstance(found, torch.Tensor):
+        kind = f"{type(found).__module__}.{type(found).__name__}"
+        refuse(f"the trainer needs a torch tensor, not a {kind}: `torch.as_tensor` makes one")
+    if found.dtype != torch.float32:
+        refuse(f"the trainer needs float32, not {found.dtype}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from grading import refuse
+from grading import refuse, unchanged
 
 import report
 import train
@@ -15,7 +15,7 @@ from plumbing.config import selectors
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 1000  # of the run in which a selector has to beat random problems
-CANDIDATES = [7, 3, 11, 19, 5, 2, 13, 17]  # indices in a pool of 20, in no order
+CANDIDATES = [14, 9, 11, 19, 16, 8, 13, 17]  # indices in a pool of 20, none of them a place
 BEST = 19
 
 
@@ -29,8 +29,16 @@ def remembering(kind, seed=0):
 
 def check_scores(selector):
     """The record asks for scores before each choice."""
-    asked = np.array(CANDIDATES)
-    first, again = (np.asarray(selector.scores(asked)) for _ in range(2))
+    if missing := set(selectors.OneShotSelector.MEMORY) - set(selector.MEMORY):
+        refuse(
+            f"MEMORY lacks {sorted(missing)}: keep the inherited names first, as in "
+            '(*selectors.OneShotSelector.MEMORY, "streak")'
+        )
+    asked, before = np.array(CANDIDATES), selector.state_dict()
+    first, again = (selector.scores(asked) for _ in range(2))
+    unchanged(asked, CANDIDATES, "scores (candidates)")
+    if not isinstance(first, np.ndarray):
+        refuse(f"scores must be a numpy array, not a {type(first).__name__}")
     if first.shape != asked.shape:
         hint = "  It is over the pool: index it with `candidates`." * (first.shape == (20,))
         refuse(
@@ -41,6 +49,9 @@ def check_scores(selector):
         refuse(f"scores must be finite, not {first}")
     if not np.array_equal(first, again):
         refuse("asking for scores twice gives two answers: draw in `update` or `choose` instead")
+    after = selector.state_dict()
+    if changed := [name for name in before if before[name] != after[name]]:
+        refuse(f"asking for scores changes {', '.join(changed)}: remember in `update` instead")
 
 
 def choices(answer, kind, n, selector=None):
@@ -49,11 +60,15 @@ def choices(answer, kind, n, selector=None):
     check_scores(selector)
     found = []
     for _ in range(n):
-        chosen = selector.choose(np.array(CANDIDATES))
-        if not isinstance(chosen, list) or len(chosen) != 1:
+        offered = np.array(CANDIDATES)
+        chosen = selector.choose(offered)
+        unchanged(offered, CANDIDATES, "choose (candidates)")
+        one = isinstance(chosen, list) and len(chosen) == 1
+        if not one or not isinstance(chosen[0], int | np.integer):
             refuse(f"choose must return a list of one index of a problem, not {chosen!r}")
         if chosen[0] not in CANDIDATES:
-            hint = "  It is a place in `candidates`: return candidates[place]." * (chosen[0] < 8)
+            place = bool(chosen[0] < len(CANDIDATES))
+            hint = "  It is a place in `candidates`: return candidates[place]." * place
             refuse(f"choose returns problem {chosen[0]}, not one of {CANDIDATES}.{hint}")
         if type(chosen[0]) is not int:
             refuse(f"choose returns a {type(chosen[0]).__name__}: make it an int, for the record")
@@ -74,7 +89,7 @@ def check_shares(answer, epsilon, n=2000):
     room = 4 * (right * (1 - right) / n) ** 0.5 + 1e-9
     if abs(share - right) <= room:
         return found
-    why = ""
+    why = "Is anything added to `self.volatility(candidates)`, such as noise?"
     if epsilon != before and abs(share - (1 - before * 7 / 8)) < 0.02:
         why = "Does it read EPSILON from the top of the file?"
     elif share > 0.999:
