@@ -68,10 +68,11 @@ def cached(mine: ModuleType) -> Places:
     theirs = rollout._decode
 
     def decode(
-        model: Transformer, prompts: Sequence[Sequence[int]], pick: rollout.Sampler, *rest: object
-    ) -> tuple[Tensor, Tensor]:
+        model: Transformer, prompts: Sequence[Sequence[int]], pick: rollout.Sampler, *rest: object,
+        **more: object,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         if len(prompts) > 1:
-            return theirs(model, prompts, pick, *rest)
+            return theirs(model, prompts, pick, *rest, **more)
         steps, n = pick.u.shape
         logprobs = []  # (n,) each
 
