@@ -50,7 +50,8 @@ def refuse_crash(error: Exception, path: Path) -> None:
     lines = [at for at in frames if Path(at.filename).resolve() == path.resolve()]
     if lines:
         crashed = f"{type(error).__name__}: {error}"
-        refuse(f"{path}:{lines[-1].lineno}: {lines[-1].line}\n  {crashed}")
+        message = f"{path}:{lines[-1].lineno}: {lines[-1].line}\n  {crashed}"
+        raise pytest.fail.Exception(message, pytrace=False) from None  # and not the crash above it
 
 
 @pytest.hookimpl(wrapper=True)
