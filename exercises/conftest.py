@@ -1,6 +1,7 @@
 """How `pytest exercises/N` grades: whose file is read, and one line per exercise at the end."""
 
 import re
+import traceback
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,22 @@ def answer(request: pytest.FixtureRequest) -> ModuleType:
         return read_answer(path)
     except SyntaxError as error:
         refuse(f"{path}:{error.lineno}: this is not Python yet: {error.msg}")
+    except Exception as error:
+        refuse_crash(error, path)
+        raise
+
+
+def refuse_crash(error: Exception, path: Path) -> None:
+    """Say in which line of the file that is graded a crash began, if it did, without a traceback.
+
+    What lies between is the grader, which holds the answers.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [at for at in frames if Path(at.filename).resolve() == path.resolve()]
+    if lines:
+        crashed = f"{type(error).__name__}: {error}"
+        message = f"{path}:{lines[-1].lineno}: {lines[-1].line}\n  {crashed}"
+        raise pytest.fail.Exception(message, pytrace=False) from None  # and not the crash above it
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,26 +61,53 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     except NotImplementedError:
         pytest.skip(NOT_YET)
+    except Exception as error:
+        if "answer" in pyfuncitem.funcargs:
+            refuse_crash(error, Path(pyfuncitem.funcargs["answer"].__file__))
+        raise
 
 
-def verdict(reports: Iterable[pytest.TestReport]) -> str:
-    """Say in a few words how an exercise stands."""
+def left_out(number: int, ran: list[str], deselected: list[str]) -> int:
+    """Count the checks of an exercise that were not asked for, by `-k` or by naming others."""
+    (grader,) = STUBS[number].parent.glob("test_*.py")
+    defined = set(re.findall(r"^def (test_\w+)", grader.read_text(), re.M))
+    named = {re.search(r"::(\w+)", node)[1] for node in ran + deselected if "::" in node}
+    return len(deselected) + len(defined - named)
+
+
+def verdict(reports: Iterable[pytest.TestReport], missing: int) -> str:
+    """Say in a few words how an exercise stands, of which so many checks were left out."""
     outcomes = [report.outcome for report in reports]
     failed, open_ = outcomes.count("failed"), outcomes.count("skipped")
     if failed:
         return f"not right yet: {failed} of {len(outcomes)} checks say above what is wrong"
     if open_ == len(outcomes):
         return NOT_YET
-    return f"{NOT_YET} in parts: {open_} of {len(outcomes)} checks wait" if open_ else "solved"
+    if open_:
+        return f"{NOT_YET} in parts: {open_} of {len(outcomes)} checks wait"
+    return f"right so far: {missing} checks were left out" if missing else "solved"
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Print one line per exercise."""
     of: dict[int, list[pytest.TestReport]] = {}
+    deselected: dict[int, list[str]] = {}
+
+    def number_of(node: str) -> int:
+        found = re.search(r"(?:^|/)(\d)/test_", node)
+        return int(found[1]) if found else 0
+
     for outcome in ("passed", "failed", "skipped", "error"):
         for report in terminalreporter.getreports(outcome):
-            if found := re.search(r"(?:^|/)(\d)/test_", getattr(report, "nodeid", "")):
-                of.setdefault(int(found[1]), []).append(report)
+            if number := number_of(getattr(report, "nodeid", "")):
+                of.setdefault(number, []).append(report)
+    for item in terminalreporter.getreports("deselected"):
+        deselected.setdefault(number_of(item.nodeid), []).append(item.nodeid)
     terminalreporter.section("exercises")
     for number, reports in sorted(of.items()):
-        terminalreporter.line(f"exercise {number} ({STUBS[number].name}): {verdict(reports)}")
+        ran = [report.nodeid for report in reports]
+        stands = verdict(reports, left_out(number, ran, deselected.get(number, [])))
+        terminalreporter.line(f"exercise {number} ({STUBS[number].name}): {stands}")
+        for report in reports:
+            for _, said in getattr(report, "user_properties", []):
+                terminalreporter.line(f"  {said}")

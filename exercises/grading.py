@@ -32,9 +32,15 @@ def near(found: Tensor, wanted: object, tolerance: float = 1e-4) -> bool:
     return bool((found - wanted).abs().max() <= tolerance)
 
 
-def shown(found: Tensor) -> str:
-    """Return numbers with three digits, as a message shows them."""
-    return str([round(x, 3) for x in found.flatten().tolist()])
+def shown(found: Tensor, digits: int = 3) -> str:
+    """Return numbers with so many digits, as a message shows them."""
+    return str([round(x, digits) for x in found.flatten().tolist()])
+
+
+def unchanged(given: object, before: object, what: str) -> None:
+    """Refuse an answer that wrote into what it was given."""
+    if not np.array_equal(np.asarray(given), np.asarray(before), equal_nan=True):
+        refuse(f"{what} changes its input; the trainer goes on with it.  Work on a copy.")
 
 
 def explain(found: Tensor, wanted: object, mistakes: dict[str, object], what: str) -> None:
@@ -42,7 +48,9 @@ def explain(found: Tensor, wanted: object, mistakes: dict[str, object], what: st
     wanted = torch.as_tensor(wanted, dtype=torch.float64)
     if near(found, wanted):
         return
+    digits = 3 if shown(found) != shown(wanted) else 5
+    both = f"\n  yours {shown(found, digits)}\n  right {shown(wanted, digits)}"
     for mistake, numbers_then in mistakes.items():
         if near(found, numbers_then):
-            refuse(f"{what}: {mistake}\n  yours {shown(found)}\n  right {shown(wanted)}")
-    refuse(f"{what}: not the numbers wanted\n  yours {shown(found)}\n  right {shown(wanted)}")
+            refuse(f"{what}: {mistake}{both}")
+    refuse(f"{what}: not the numbers wanted{both}")

@@ -13,6 +13,7 @@ How to read it: one function per exercise, which says what is put where.
 # ruff: noqa: E402, I001 (the names of one's own arms must be known before the trainer is imported)
 
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -121,11 +122,26 @@ def put(where: object, name: str, what: object) -> None:
         setattr(where, name, what)
 
 
+HANDED_ON = """all other options are handed on to train.py, above all these:
+  --config FILE    the configuration, here small.json (needed)
+  --set KEY=VALUE  change one of its keys; may be given again
+  --out FOLDER     the run's folder, a new one for each run
+  --resume         go on with the run in that folder, with the same words as before
+
+python train.py --help lists all of them, and all keys."""
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Train with one exercise; return what `train.py` returns."""
-    parser = Parser(prog="train_with.py", description="Train with a solved exercise.")
-    parser.add_argument("number", type=int, choices=READY, help="which exercise")
+    parser = Parser(
+        prog="train_with.py", allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter,
+        usage="%(prog)s [-h] [--answers FOLDER] NUMBER --config FILE [option of train.py ...]",
+        description="Train with your solved exercise in the place of the trainer's function.",
+        epilog=HANDED_ON,
+    )  # fmt: skip
+    parser.add_argument("number", type=int, choices=READY, metavar="NUMBER",
+                        help="which exercise, 1 to 6")  # fmt: skip
     parser.add_argument("--answers", type=Path, metavar="FOLDER", help="where your file is")
     arguments, rest = parser.parse_known_args(argv)
     path = answer_of(arguments.number, arguments.answers)

@@ -87,6 +87,13 @@ WRONG = {
         "rewards.std(correction=0) == 0",
         "last digit",
     ),
+    "the sign turned round": (1, "rewards - rewards.mean()", "rewards.mean() - rewards", "turned"),
+    "numpy, not torch": (
+        1,
+        "centred / rewards.std(correction=0)",
+        "(centred / rewards.std(correction=0)).numpy()",
+        "needs a torch tensor, not a numpy.ndarray",
+    ),
     "always divides": (1, 'normalize == "none"', "False", "nothing is to be divided"),
     "clips without the minimum": (
         2,
@@ -110,6 +117,20 @@ WRONG = {
         "the minimum is the one not clipped",
     ),
     "ignores the advantage's sign": (2, "else -1", "else 1", "a loss goes down"),
+    "one advantage per token": (2, "advantages[:, None]", "advantages", "go along the tokens"),
+    "a ratio to itself": (2, "logp - old_logp", "logp - logp.detach()", "1 everywhere"),
+    "the ends as they are": (
+        2,
+        "1 - clip_low, 1 + clip_high)",
+        "clip_low, clip_high)",
+        "1 - clip_low and 1 + clip_high",
+    ),
+    "writes into what it is given": (
+        2,
+        "    log_ratio =",
+        "    old_logp[mask == 0] = 0\n    log_ratio =",
+        "changes its input",
+    ),
     "a sum over responses": (3, " / G  # (G, L)", "  # (G, L)", "divide by G too"),
     "tokens of the padding": (3, "mask.sum().clamp(min=1)", "mask.numel()", "padding"),
     "the constant is not used": (3, "(constant_length or L)", "L", "constant_length is not used"),
@@ -168,6 +189,31 @@ WRONG = {
     "the variance as volatility": (5, "np.sqrt(variance)", "variance", "take its root"),
     "divides by the visits": (5, "(1 + visits)", "visits", "divide by 1 + n"),
     "the logarithm of t": (5, "math.log(1 + t)", "np.log(t)", "ln(1 + t)"),
+    "two mistakes at once": (
+        5,
+        "(s2 + (1 - ema) * (r - mean) ** 2)",
+        "(2 * s2 + (r - mean))",
+        "the mean is right, the variance not",
+    ),
+    "a root in place": (
+        5,
+        "np.sqrt(variance)",
+        "np.sqrt(variance, out=variance)",
+        "volatility changes its input",
+    ),
+    "visits counted in place": (
+        5,
+        "    return c * np.sqrt(math.log(1 + t) / (1 + visits))",
+        "    visits += 1\n    return c * np.sqrt(math.log(1 + t) / visits)",
+        "bonus changes its input",
+    ),
+    "another logarithm": (5, "math.log(1 + t)", "math.log10(1 + t)", "log10"),
+    "one plus n outside": (
+        5,
+        "np.sqrt(math.log(1 + t) / (1 + visits))",
+        "np.sqrt(math.log(1 + t)) / (1 + visits)",
+        "under the root too",
+    ),
     "explores the wrong way round": (
         6,
         "self.rng.random() < EPSILON",
@@ -179,6 +225,49 @@ WRONG = {
         "int(candidates[self.rng.choice(best)])",
         "int(self.rng.choice(best))",
         "a place in `candidates`",
+    ),
+    "a place by argmax": (
+        6,
+        "int(candidates[self.rng.choice(best)])",
+        "np.argmax(volatility)",
+        "a place in `candidates`",
+    ),
+    "noise": (
+        6,
+        "= self.volatility(candidates)",
+        "= self.volatility(candidates) + self.rng.normal(size=len(candidates)) / 60",
+        "such as noise",
+    ),
+    "shuffles what it is given": (
+        6,
+        "        volatility =",
+        "        self.rng.shuffle(candidates)\n        volatility =",
+        "choose (candidates) changes its input",
+    ),
+    "scores over the pool": (6, "self.hope[candidates]", "self.hope", "index it with"),
+    "scores in a list": (
+        6,
+        "self.hope[candidates]",
+        "self.hope[candidates].tolist()",
+        "not a list",
+    ),
+    "scores that draw": (
+        6,
+        "self.hope[candidates]",
+        "self.hope[candidates] + self.rng.random(len(candidates))",
+        "two answers",
+    ),
+    "scores that remember": (
+        6,
+        "        return self.hope[candidates]",
+        "        self.visits[candidates] += 1\n        return self.hope[candidates]",
+        "asking for scores changes visits",
+    ),
+    "the inherited memory is not saved": (
+        6,
+        '(*selectors.OneShotSelector.MEMORY, "hope")',
+        '("hope",)',
+        "keep the inherited names first",
     ),
     "the first of several": (6, "self.rng.choice(best)", "best[0]", "argmax"),
     "randomness that is not saved": (
@@ -296,7 +385,9 @@ def test_each_exercise_has_wrong_answers():
 
 def test_epsilon_greedy_beats_random_problems_on_the_default_job(tmp_path, monkeypatch):
     answer = read_answer(answer_of(6, SOLUTIONS))
-    grader(6).check_the_default_job(answer, answer.EpsilonGreedy, tmp_path, monkeypatch)
+    said = grader(6).check_the_default_job(answer, answer.EpsilonGreedy, tmp_path, monkeypatch)
+    assert re.match(r"EpsilonGreedy: \d+ of 185 groups are informative and accuracy ends at ", said)
+    assert "`random_one` has 10 to 21 groups and usually ends at 60% or less" in said
 
 
 def test_random_problems_do_not(tmp_path, monkeypatch):
@@ -353,6 +444,28 @@ def test_the_message_is_printed_and_the_exercises_are_counted(tmp_path):
     assert "weights.py:1: this is not Python yet" in out
     assert "exercise 8 (telling.py): solved" in out
     assert "Traceback" not in out
+
+
+def test_a_crash_is_shown_as_the_line_it_comes_from_and_no_grader(tmp_path):
+    """Whose source holds the answers; in a function, and where the file is read."""
+    source = (SOLUTIONS / "memory.py").read_text()
+    (tmp_path / "memory.py").write_text(source.replace("np.mean(rewards)", "rewards.mean()"))
+    (tmp_path / "advantage.py").write_text("import nothing_of_this_name\n")
+    code, out = pytest_says("exercises/1", "exercises/5", "--answers", str(tmp_path))
+    assert code == 1
+    assert re.search(r"memory.py:\d+: r, s2 = rewards.mean\(\), np.var\(rewards\)\n +Attr", out)
+    assert re.search(r"advantage.py:1: import nothing_of_this_name\n +ModuleNotFoundError", out)
+    assert "mistakes" not in out and "right = " not in out and "another exception" not in out
+
+
+def test_an_exercise_is_not_solved_by_a_part_of_its_checks():
+    words = ("exercises/5", "--answers", "exercises/solutions")
+    assert "exercise 5 (memory.py): solved\n" in pytest_says(*words)[1]
+    out = pytest_says(*words, "-k", "not bonus")[1]
+    assert "exercise 5 (memory.py): right so far: 2 checks were left out\n" in out
+    one = "exercises/5/test_memory.py::test_one_group_of_a_new_problem"
+    out = pytest_says(one, *words[1:])[1]
+    assert "exercise 5 (memory.py): right so far: 5 checks were left out\n" in out
 
 
 # ---- in the real trainer
@@ -437,6 +550,14 @@ def test_bad_words_end_in_one_line(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_the_help_says_what_is_handed_on(capsys):
+    with pytest.raises(SystemExit):
+        train_with.main(["--help"])
+    out = capsys.readouterr().out
+    assert "all other options are handed on to train.py" in out
+    assert all(option in out for option in ("--config", "--set", "--out", "--resume"))
+
+
 def test_the_judge_reads_what_evaluate_wrote(tmp_path, capsys):
     import judge
 
@@ -467,6 +588,22 @@ def test_a_page_is_short_and_has_its_five_parts(number):
     found = [text.find(part) for part in parts]
     assert -1 not in found and found == sorted(found)
     assert f"\npytest exercises/{number}\n" in text and STUBS[number].name in text
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_answers_are_folded_so_that_they_are_not_read_before_predicting(number):
+    text = (EXERCISES / str(number) / "README.md").read_text()
+    fold = "\n<details><summary>Answers, when you have solved it</summary>\n\n"
+    after = text.index("## What to look at afterwards")
+    assert text.count(fold) == 1 and text.index(fold) > after
+    assert "\n\n</details>\n" in text[after:]
+    unfolded = re.sub(r"^<details>.*?^</details>", "", text, flags=re.M | re.S)
+    assert not re.search(r"\([1-4]\) ", unfolded)
+
+
+def test_the_page_counts_the_wrong_answers_rightly():
+    text = " ".join((EXERCISES / "README.md").read_text().split())
+    assert f"grade them, and {len(WRONG)} wrong answers" in text
 
 
 @pytest.mark.parametrize("number", NUMBERS)

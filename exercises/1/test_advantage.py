@@ -49,6 +49,7 @@ def test_rewards_that_are_not_0_or_1(answer):
         "your advantages divide by the standard deviation with G - 1; the paper's has G": (
             (r - r.mean()) / r.std()
         ),
+        "the sign is turned round: what is better than its group must be positive": -right,
         "your advantages divide by the range, max - min": (r - r.mean()) / 4.0,
         "your advantages divide by the mean distance from the mean": (r - r.mean())
         / (r - r.mean()).abs().mean(),
@@ -81,16 +82,19 @@ def test_equal_rewards_teach_exactly_nothing(answer):
                     "standard deviation is 0.  One such group spoils all weights of the model."
                 )
             if found.abs().max() > 0:
+                worst = found[found.abs().argmax()]
                 refuse(
-                    f"{len(rewards)} rewards of {rewards[0]} give {shown(found)[:60]} "
-                    f"(largest {found.abs().max():.0e}) with {normalize!r}, and must give exactly "
-                    "0: the trainer counts a group as informative if any advantage is not 0.  In "
-                    "float32 the mean of equal numbers can differ from them in the last digit; so "
-                    "compare the rewards themselves."
+                    f"{len(rewards)} rewards of {rewards[0]} give {worst:.1g} with {normalize!r}, "
+                    "and must give exactly 0: the trainer counts a group as informative if any "
+                    "advantage is not 0.  In float32 the mean of equal numbers can differ from "
+                    "them in the last digit; so compare the rewards themselves."
                 )
 
 
 def test_the_result_is_a_float32_tensor(answer):
     found = answer.group_advantages(TWO_OF_EIGHT, "std")
-    if not isinstance(found, torch.Tensor) or found.dtype != torch.float32:
-        refuse(f"the trainer needs a float32 tensor, not {getattr(found, 'dtype', type(found))}")
+    if not isinstance(found, torch.Tensor):
+        kind = f"{type(found).__module__}.{type(found).__name__}"
+        refuse(f"the trainer needs a torch tensor, not a {kind}: `torch.as_tensor` makes one")
+    if found.dtype != torch.float32:
+        refuse(f"the trainer needs float32, not {found.dtype}")

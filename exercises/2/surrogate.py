@@ -14,8 +14,9 @@ def clipped_loss(
 ) -> Tensor:
     """Return PPO's clipped surrogate as a loss to be minimised, a tensor of one number.
 
-    logp, old_logp, mask and weights are (G, L), advantages (G,).  Where mask is 0 the response has
-    ended, and logp may hold anything there, even -inf.
+    logp, old_logp, mask and weights are (G, L), advantages (G,).  The loss is a sum, not a mean.
+    The interval goes from 1 - clip_low to 1 + clip_high.  mask is a float, 1.0 or 0.0; where it is
+    0 the response has ended, and logp may hold anything there, even -inf.
     """
     raise NotImplementedError
 

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from grading import explain, numbers, refuse
+from grading import explain, numbers, refuse, unchanged
 
 LOW, HIGH = 0.2, 0.5
 RATIOS = (0.5, 0.9, 1.2, 2.0)
@@ -18,7 +18,13 @@ def loss_of(answer, ratios, advantage, weights=None, old=-1.0, mask=None, end=No
     logp.requires_grad_()
     mask = torch.ones_like(old_logp) if mask is None else mask
     weights = torch.ones_like(old_logp) if weights is None else weights
-    found = answer.clipped_loss(logp, old_logp, torch.tensor([advantage]), mask, weights, LOW, HIGH)
+    given = {"old_logp": old_logp, "mask": mask, "weights": weights}
+    copies = [tensor.clone() for tensor in given.values()]
+    found = answer.clipped_loss(
+        logp, copies[0], torch.tensor([advantage]), copies[1], copies[2], LOW, HIGH
+    )
+    for (name, before), now in zip(given.items(), copies, strict=True):
+        unchanged(now, before, f"clipped_loss ({name})")
     number = numbers(found.detach() if torch.is_tensor(found) else found, (), "clipped_loss")
     if not torch.is_tensor(found) or not found.requires_grad:
         refuse("clipped_loss must return a tensor through which gradients flow back to logp")
@@ -41,6 +47,12 @@ def check_loss(answer, advantage):
         "the sign is turned round: the surrogate is to grow, and a loss is minimised": -right,
         "the ratio is clipped and the minimum with the ratio that is not clipped is missing": (
             loss_with(lambda plain, clipped: clipped, advantage)
+        ),
+        "the ratio is 1 everywhere: it compares with old_logp, not with logp itself": -(
+            len(RATIOS) * advantage
+        ),
+        "the ends are clip_low and clip_high; they are 1 - clip_low and 1 + clip_high": -sum(
+            min(r * advantage, min(max(r, LOW), HIGH) * advantage) for r in RATIOS
         ),
         "nothing is clipped": loss_with(lambda plain, clipped: plain, advantage),
         "the larger of the two is taken; PPO takes the smaller one, the pessimist's": (
@@ -68,6 +80,21 @@ def test_the_loss_of_a_better_response(answer):
 
 def test_the_loss_of_a_worse_response(answer):
     check_loss(answer, -1.0)
+
+
+def test_each_response_has_its_own_advantage(answer):
+    """Two responses: of two tokens each, where a wrong shape goes unnoticed, and of three."""
+    for L in (2, 3):
+        ratios = torch.tensor([[1.0, 1.25, 1.0], [0.875, 1.0, 2.0]])[:, :L]  # (G, L)
+        A, ones = torch.tensor([1.0, -0.5]), torch.ones(2, L)
+        found = answer.clipped_loss(ratios.log(), 0 * ones, A, ones, ones / 4, LOW, HIGH)
+        right = -(ratios * A[:, None]).sum() / 4
+        mistakes = {"not the sum over both responses": [-ratios[0].sum() / 4]}
+        if L == 2:
+            mistakes["the advantages go along the tokens; make them (G, 1), one per row"] = (
+                -(ratios * A[None, :]).sum() / 4
+            )
+        explain(numbers(found, (), "clipped_loss"), right, mistakes, f"advantages {A.tolist()}")
 
 
 def test_the_weights_say_how_much_each_token_counts(answer):

@@ -8,10 +8,10 @@ import numpy as np
 def remember(
     mean: float, variance: float, rewards: Sequence[float], ema: float
 ) -> tuple[float, float]:
-    """Return a problem's running mean and variance after a group of rewards (G,).
+    """Return a problem's running mean and variance, two numbers, after a group's list of rewards.
 
     r and s2 are the group's mean and population variance, b is `ema`:
-        v <- (1-b) v + b [ s2 + (1-b) (r - m)^2 ]
+        v <- (1-b) v + b [ s2 + (1-b) (r - m)^2 ]    with the m of before
         m <- m + b (r - m)
     """
     raise NotImplementedError

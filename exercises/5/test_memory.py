@@ -1,14 +1,16 @@
 """The grader of exercise 5: one group by hand, a constant pass rate in the long run, the bonus."""
 
 import numpy as np
-from grading import explain, numbers, refuse
+from grading import explain, near, numbers, refuse, unchanged
 
 B = 0.3
 ONE_OF_FOUR = [1.0, 0.0, 0.0, 0.0]  # r = 1/4, s2 = 3/16
 
 
 def after(answer, mean, variance, rewards, ema=B):
-    found = answer.remember(mean, variance, rewards, ema)
+    given = list(rewards)
+    found = answer.remember(mean, variance, given, ema)
+    unchanged(given, rewards, "remember")
     if found is not None and (not isinstance(found, tuple | list) or len(found) != 2):
         refuse(f"remember must return two numbers, (mean, variance), not {found!r}")
     return numbers(found, (2,), "remember")
@@ -33,7 +35,9 @@ def test_one_group_of_a_new_problem(answer):
         "a standard deviation comes back; `remember` returns the variance": [mean, right**0.5],
     }  # fmt: skip
     found = after(answer, m, v, ONE_OF_FOUR)
-    explain(found, [mean, right], mistakes, "a new problem (1/2, 1/4), rewards 1 0 0 0, ema 0.3")
+    half = " (the mean is right, the variance not)" if near(found[0], mean) else ""
+    what = f"a new problem (1/2, 1/4), rewards 1 0 0 0, ema 0.3{half}"
+    explain(found, [mean, right], mistakes, what)
 
 
 def test_of_zeros_and_ones_the_variance_is_that_of_a_coin_with_the_running_mean(answer):
@@ -59,18 +63,20 @@ def test_a_reward_that_is_not_0_or_1(answer):
 def test_volatility_is_a_standard_deviation(answer):
     v = np.array([0.25, 0.09, 0.0])
     mistakes = {"the variance comes back: take its root": v}
-    explain(
-        numbers(answer.volatility(v), (3,), "volatility"), np.sqrt(v), mistakes,
-        "variances 0.25, 0.09 and 0",
-    )  # fmt: skip
+    given = v.copy()
+    found = numbers(answer.volatility(given), (3,), "volatility")
+    unchanged(given, v, "volatility")
+    explain(found, np.sqrt(v), mistakes, "variances 0.25, 0.09 and 0")
 
 
 VISITS = np.array([0, 1, 3, 8])
 
 
 def test_the_bonus_is_large_where_visits_are_few(answer):
+    given = VISITS.copy()
     with np.errstate(divide="ignore"):
-        found = numbers(answer.bonus(VISITS, 19, 0.1), (4,), "bonus")
+        found = numbers(answer.bonus(given, 19, 0.1), (4,), "bonus")
+    unchanged(given, VISITS, "bonus")
     right = 0.1 * np.sqrt(np.log(20) / (1 + VISITS))
     with np.errstate(divide="ignore"):
         no_one = 0.1 * np.sqrt(np.log(20) / VISITS)
@@ -84,6 +90,8 @@ def test_the_bonus_is_large_where_visits_are_few(answer):
         "c stands under the root": np.sqrt(0.1 * np.log(20) / (1 + VISITS)),
         "c is not used": np.sqrt(np.log(20) / (1 + VISITS)),
         "the logarithm is not the natural one": 0.1 * np.sqrt(np.log2(20) / (1 + VISITS)),
+        "log10 is not the natural logarithm": 0.1 * np.sqrt(np.log10(20) / (1 + VISITS)),
+        "1 + n belongs under the root too": 0.1 * np.sqrt(np.log(20)) / (1 + VISITS),
     }
     explain(found, right, mistakes, "n = 0, 1, 3, 8 at t = 19, c = 0.1")
 

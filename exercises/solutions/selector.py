@@ -12,7 +12,7 @@ EPSILON = 0.1
 class EpsilonGreedy(selectors.VolatilityOnly):
     """Any candidate with probability EPSILON, else the one of the largest volatility."""
 
-    def choose(self, candidates: Sequence[int]) -> list[int]:
+    def choose(self, candidates: np.ndarray) -> list[int]:
         if self.rng.random() < EPSILON:
             return [int(self.rng.choice(candidates))]
         volatility = self.volatility(candidates)  # (M,)
@@ -34,5 +34,5 @@ class MyOwn(selectors.OneShotSelector):
         dull = np.min(rewards) == np.max(rewards)
         self.hope[i] = self.hope[i] / 8 if dull else 0.5
 
-    def scores(self, candidates: Sequence[int]) -> np.ndarray:
+    def scores(self, candidates: np.ndarray) -> np.ndarray:
         return self.hope[candidates]
