@@ -82,7 +82,7 @@ class Task:
     `UserError`: a task that is half made cannot be built, so it never passes for another one.
     """
 
-    config: str  # the configuration file that trains a model on it
+    config: str  # the file that trains a model on it; small.json serves any task
     pool: dict[str, float]  # the mix trained on: how large the share of each kind is
     heldout: dict[str, float]  # the mix that "held-out accuracy" is measured on
     pool_most: int  # how many different problems may be asked for

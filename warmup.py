@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from data import ALPHABET, MOST_DRAWS, TASKS, is_heldout
+from data import ALPHABET, MOST_DRAWS, TASKS, is_heldout, task_problems
 from model import Transformer
 from plumbing import disk
 from plumbing.command import Parser, UserError, command, whole_number
@@ -155,9 +155,11 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":
 
 
 def next_command(task: str, out: Path) -> str:
-    """Return the command that trains the new model on its task."""
+    """Return the command that trains the new model on its task, whose problems must suffice."""
     config = TASKS[task].config
     data = read_config(Path(__file__).parent / config, []).data
+    for n, heldout in ((data.pool_size, False), (data.heldout_size, True)):
+        task_problems(task, n, np.random.default_rng(0), heldout)
     keys = {"data.pool": task, "data.heldout": task}
     if (data.pool, data.heldout) == (task, task):  # the configuration is the task's own
         keys = {}
@@ -198,8 +200,8 @@ def main(argv: list[str] | None = None) -> None:
     if not 0 < args.lr < math.inf:
         raise UserError(f"--lr: must be above 0 and finite, not {args.lr}")
     # what is wrong with a new task or the folder ends the command here, before minutes of training
-    following = next_command(args.task, args.out)
     training_batch(np.random.default_rng(args.seed), 256, args.task)
+    following = next_command(args.task, args.out)
     out, tokenizer = Path(os.path.abspath(args.out)), build_tokenizer()
     check_place(out, args.force)
     torch.set_num_threads(1)  # a second thread costs a model of this size more than it brings

@@ -239,6 +239,18 @@ def test_too_few_problems_are_an_error_and_no_endless_search(monkeypatch, change
         assert ("held out" in str(error.value)) == heldout
 
 
+def test_the_warm_up_refuses_a_task_whose_problems_do_not_suffice_for_its_run(
+    monkeypatch, tmp_path, capsys
+):
+    """Before minutes of training: of the held-out problems there are too few here."""
+    monkeypatch.setattr(data, "MOST_DRAWS", 20_000)
+    narrow = {"draw": lambda rng, kind, op: tuple(int(i) for i in rng.integers(10, 26, size=2))}
+    monkeypatch.setitem(TASKS, "mod7", Task(**MOD7 | narrow))
+    assert len(task_problems("mod7", 80, np.random.default_rng(0))) == 80
+    assert warmup.main(["--task", "mod7", "--out", str(tmp_path / "new"), "--steps", "1"]) == 2
+    assert "20,000 draws" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
 def test_the_smallest_task_makes_as_many_problems_as_it_says():
     most = TASKS["tables"].heldout_most
     assert len(task_problems("tables", most, np.random.default_rng(3), heldout=True)) == most
