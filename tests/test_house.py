@@ -151,9 +151,6 @@ PAGES += sorted((ROOT / "exercises").rglob("*.md"))
 NAMES_FUNCTIONS = {ROOT / "README.md", ROOT / "docs/walk.md", ROOT / "docs/equations.md"}
 
 
-LONGER = {"running.md", "gpu.md"}  # pages that may have more words, for now
-
-
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) <= 1800
 
@@ -162,7 +159,7 @@ def test_the_readme_is_short():
 def test_a_page_is_read_in_one_sitting(page):
     """At most 1,500 words, the strokes of tables among them."""
     words = len(page.read_text().split())
-    assert words <= 1500 or page.name in LONGER, words
+    assert words <= 1500, words
 
 
 def anchors(page: Path) -> set[str]:

@@ -147,7 +147,7 @@ def test_both_gpu_configurations_find_their_files_after_one_command_each():
         written = {f"benchmarks/{file}" for each in names for file in READY[each].files}
         assert written == {cfg.pool, cfg.heldout}
         command = f"python data.py hub {' '.join(names)}\n"
-        assert command in (ROOT / "docs" / "running.md").read_text()
+        assert command in (ROOT / "docs" / "own-problems.md").read_text()
 
 
 def test_every_name_is_one_that_evaluate_knows_with_the_same_file():
