@@ -28,6 +28,7 @@ from plumbing.json_files import read_json, read_text
 from plumbing.selectors import load as load_selectors
 
 T = TypeVar("T")
+Advantage = Literal["std", "none", "rloo"]  # of `grpo.group_advantages`
 
 # `import select` means the standard library's module: ours is read from here, by everyone.
 selectors = load_selectors()
@@ -199,7 +200,7 @@ class UpdateConfig:
     aggregate: Literal["token", "sequence", "constant"] = key(
         "token", "mean over tokens (DAPO), over responses (GRPO), or by a constant (Dr. GRPO)"
     )
-    advantage: Literal["std", "none", "rloo"] = key(
+    advantage: Advantage = key(
         "std", "reward minus its group's mean, divided by the standard deviation or not, "
         "or minus the mean of the others"
     )  # fmt: skip

@@ -18,9 +18,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from plumbing import jsonl
 from plumbing.command import UserError
+from plumbing.config import Advantage
 from plumbing.figure import COLOURS
 from plumbing.json_files import read_json
 from plumbing.record import RESPONSES, is_finite_number, read_steps
@@ -96,7 +98,7 @@ def read_run(folder: Path, advantages: Advantages) -> dict:
     clip = [update.get("clip_low"), update.get("clip_high")]
     before = before_training(folder, summary)
     curves = {name: [number(step.get(name)) for step in steps] for name in CURVES}
-    how = update.get("advantage") if update.get("advantage") in ("std", "none") else "std"
+    how = update.get("advantage") if update.get("advantage") in get_args(Advantage) else "std"
     groups = list(groups_of(steps, advantages, how))
     teaches = [[max(r) > min(r) for r in step["rewards"]] for step in steps]
     problems, responses, notes = read_responses(folder, steps, config)

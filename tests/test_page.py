@@ -287,6 +287,10 @@ def test_the_page_holds_what_the_record_says(tmp_path):
     assert found["curves"]["informative"] == [1.0, 0.0]
     assert found["accuracy_by_kind"] == {"a": [[0, 0.0], [8, 0.25]]}
     assert [g["advantages"] for g in found["groups"]] == [[0.75, -0.25, -0.25, -0.25], [0.0] * 4]
+    config["update"]["advantage"] = "rloo"  # 1 - 0, and 0 - 1/3
+    (run / "config.json").write_text(json.dumps(config))
+    again = page.read_run(run, group_advantages)["groups"][0]["advantages"]
+    assert again == [1.0, -0.3333, -0.3333, -0.3333]
     assert [(g["step"], g["problem"], g["kind"]) for g in found["groups"]] == [
         (0, 3, "a"), (1, 5, "b")
     ]  # fmt: skip
