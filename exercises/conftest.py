@@ -12,6 +12,7 @@ from grading import refuse
 from stubs import STUBS, answer_of, read_answer
 
 NOT_YET = "not solved yet"
+CRASHES: list[str] = []  # what was said of each crash so far: the same is not said at length twice
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,8 +50,11 @@ def refuse_crash(error: Exception, path: Path) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [at for at in frames if Path(at.filename).resolve() == path.resolve()]
     if lines:
-        crashed = f"{type(error).__name__}: {error}"
-        message = f"{path}:{lines[-1].lineno}: {lines[-1].line}\n  {crashed}"
+        place, crashed = f"{path}:{lines[-1].lineno}", f"{type(error).__name__}: {error}"
+        message = f"{place}: {lines[-1].line}\n  {crashed}"
+        if message in CRASHES:
+            message = f"{place}: the same {type(error).__name__} as above"
+        CRASHES.append(message)
         raise pytest.fail.Exception(message, pytrace=False) from None  # and not the crash above it
 
 

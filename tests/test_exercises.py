@@ -297,6 +297,18 @@ WRONG = {
         '"exercises/7/paid.py:short"',
         "half learned, for ever",
     ),
+    "the volatility once more": (
+        6,
+        "return self.hope[candidates]",
+        "return self.mean[candidates] * (1 - self.mean[candidates])",
+        "the same order as the volatility of exercise 5",
+    ),
+    "exercise 5 once more": (
+        6,
+        "return self.hope[candidates]",
+        "return super().scores(candidates)",
+        "the volatility plus the bonus of exercise 5",
+    ),
     "the division left in": (
         7,
         '"update.advantage": "none"',
@@ -456,6 +468,8 @@ def test_a_crash_is_shown_as_the_line_it_comes_from_and_no_grader(tmp_path):
     assert re.search(r"memory.py:\d+: r, s2 = rewards.mean\(\), np.var\(rewards\)\n +Attr", out)
     assert re.search(r"advantage.py:1: import nothing_of_this_name\n +ModuleNotFoundError", out)
     assert "mistakes" not in out and "right = " not in out and "another exception" not in out
+    assert out.count("Attr") > 1 and out.count("rewards.mean()") == 1
+    assert re.search(r"memory.py:\d+: the same AttributeError as above\n", out)
 
 
 def test_an_exercise_is_not_solved_by_a_part_of_its_checks():

@@ -180,6 +180,37 @@ def test_my_own_has_a_score_for_each_candidate(answer):
     check_scores(remembering(answer.MyOwn))
 
 
+def pairs(scores):
+    """Which of two problems is before the other, for all pairs: all that the scores decide."""
+    return np.sign(np.round(scores[:, None] - scores[None, :], 9))  # (20, 20)
+
+
+def test_my_own_does_not_choose_as_exercise_5_does(answer):
+    """On a history in which every problem has a pass rate and a number of visits of its own."""
+    mine, theirs = (
+        kind(20, 0.3, 0.1, "none", seed=0, tour=True)
+        for kind in (answer.MyOwn, selectors.OneShotSelector)
+    )
+    rng = np.random.default_rng(0)
+    for i in [*range(20), *rng.integers(20, size=60).tolist()]:
+        rewards = (rng.random(8) < i / 19).astype(float).tolist()
+        mine.update(i, rewards)
+        theirs.update(i, rewards)
+    check_scores(mine)
+    pool = np.arange(20)
+    found = pairs(mine.scores(pool))
+    if np.array_equal(found, pairs(theirs.volatility(pool))):
+        refuse(
+            "MyOwn puts problems in the same order as the volatility of exercise 5, and so chooses "
+            "the same ones (m (1-m) is the running variance of zeros and ones).  Use more of what "
+            "is known: how often it was tried, how its last group ended, whether it is solved."
+        )
+    if np.array_equal(found, pairs(theirs.scores(pool))):
+        refuse(
+            "MyOwn is the volatility plus the bonus of exercise 5.  Think of something of your own."
+        )
+
+
 # `random_one` on the default job, seeds 1000 to 1007: 10 to 21 of 185 groups are informative, and
 # seven of the eight runs end at 60% or less.
 ENOUGH_GROUPS, ENOUGH_ACCURACY = 25, 0.8
