@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plt, steps = pyplot(), {run: read_steps(run) for run in args.runs}
     columns = min(3, len(args.keys))
     rows = -(-len(args.keys) // columns)
-    size = (2.8 * columns, 1.9 * rows + 0.3)
+    size = (2.8 * columns, 2.0 * rows + 0.3)
     figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for key, axes in zip(args.keys, panels.flat, strict=False):
         drawn = [series(steps[run], key) for run in args.runs]
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             axes.plot(rollouts, values, ".", color=colour, markersize=4 if few else 2, alpha=0.5)
             axes.plot(rollouts, values if few else smoothed(values), color=colour, linewidth=1.5)
         axes.set_title(key, loc="left", fontsize=10)
+        axes.set_xlabel("rollouts", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
     for axes in panels.flat[len(args.keys) :]:
