@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 import torch
@@ -39,23 +40,23 @@ def answer(request: pytest.FixtureRequest) -> ModuleType:
         refuse(f"{path}:{error.lineno}: this is not Python yet: {error.msg}")
     except Exception as error:
         refuse_crash(error, path)
-        raise
 
 
-def refuse_crash(error: Exception, path: Path) -> None:
-    """Say in which line of the file that is graded a crash began, if it did, without a traceback.
+def refuse_crash(error: Exception, path: Path) -> NoReturn:
+    """Say where a crash began, without a traceback: what lies between may hold the answers.
 
-    What lies between is the grader, which holds the answers.
+    That is a line of the file that is graded, or else what used the file's result.
     """
     frames = traceback.extract_tb(error.__traceback__)
     lines = [at for at in frames if Path(at.filename).resolve() == path.resolve()]
-    if lines:
-        place, crashed = f"{path}:{lines[-1].lineno}", f"{type(error).__name__}: {error}"
-        message = f"{place}: {lines[-1].line}\n  {crashed}"
-        if message in CRASHES:
-            message = f"{place}: the same {type(error).__name__} as above"
-        CRASHES.append(message)
-        raise pytest.fail.Exception(message, pytrace=False) from None  # and not the crash above it
+    crashed = f"{type(error).__name__}: {error}"
+    place = f"{path}:{lines[-1].lineno}" if lines else str(path)
+    began = lines[-1].line if lines else "what this returned cannot be used"
+    message = f"{place}: {began}\n  {crashed}"
+    if message in CRASHES:
+        message = f"{place}: the same {type(error).__name__} as above"
+    CRASHES.append(message)
+    raise pytest.fail.Exception(message, pytrace=False) from None  # and not the crash above it
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,7 +85,8 @@ def verdict(reports: Iterable[pytest.TestReport], missing: int) -> str:
     outcomes = [report.outcome for report in reports]
     failed, open_ = outcomes.count("failed"), outcomes.count("skipped")
     if failed:
-        return f"not right yet: {failed} of {len(outcomes)} checks say above what is wrong"
+        said = f"{failed} of {len(outcomes)} checks say above what is wrong"
+        return f"not right yet: {said}{'; mend the first, and ask again' * (failed > 1)}"
     if open_ == len(outcomes):
         return NOT_YET
     if open_:
@@ -111,6 +113,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None
     for number, reports in sorted(of.items()):
         ran = [report.nodeid for report in reports]
         stands = verdict(reports, left_out(number, ran, deselected.get(number, [])))
+        graded = answer_of(number, terminalreporter.config.getoption("--answers"))
+        stands += f": there is no {graded}" * (not graded.exists())
         terminalreporter.line(f"exercise {number} ({STUBS[number].name}): {stands}")
         for report in reports:
             for _, said in getattr(report, "user_properties", []):

@@ -51,7 +51,8 @@ def surrogate(mine: ModuleType) -> Places:
     ) -> tuple[Tensor, dict[str, float]]:
         """Your surrogate, and the trainer's loss without one: its KL penalty."""
         nothing = torch.zeros_like(advantages)
-        penalty, stats = whole(logp, old_logp, nothing, mask, **how)
+        penalty, _ = whole(logp, old_logp, nothing, mask, **how)
+        _, stats = whole(logp.detach(), old_logp, advantages, mask, **how)  # for the record
         clips = how["clip_low"], how["clip_high"]
         yours = mine.clipped_loss(logp, old_logp, advantages, mask, how["weights"], *clips)
         return yours + penalty, stats

@@ -3,7 +3,9 @@
 import torch
 from grading import explain, near, numbers, refuse, shown
 
-TWO_OF_EIGHT = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+TWO_OF_EIGHT = [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]  # the first, second and last are equal
+NOTHING = [0.0] * 8
+FEW = "all advantages are 0, and these rewards differ: compare all of them, not a few"
 
 
 def advantages(answer, rewards, normalize="std"):
@@ -25,6 +27,12 @@ def test_two_of_eight_right_in_standard_deviations(answer):
         "your rewards are divided, but their mean was not taken away": r / std,
         "the sign is turned round: what is better than its group must be positive": -away / std,
         "your rewards come back as they are": r,
+        "something is added to the standard deviation, to be safe from 0; treat equal rewards as a "
+        "case of their own instead": away / (std + 1e-4),
+        "the standard deviation is the one with G - 1, and something is added to it": (
+            away / (r.std() + 1e-4)
+        ),
+        FEW: NOTHING,
     }
     explain(advantages(answer, TWO_OF_EIGHT), away / std, mistakes, "two of eight right, 'std'")
 
@@ -33,8 +41,10 @@ def test_two_of_eight_right_without_division(answer):
     away = torch.tensor(TWO_OF_EIGHT).double() - 0.25
     mistakes = {
         "with normalize='none' nothing is to be divided": away / (3 / 16) ** 0.5,
+        "with normalize='none' nothing is to be divided, and here G - 1 is": away / (3 / 14) ** 0.5,
         "the mean of the group was not taken away": torch.tensor(TWO_OF_EIGHT).double(),
         "the sign is turned round: what is better than its group must be positive": -away,
+        FEW: NOTHING,
     }
     found = advantages(answer, TWO_OF_EIGHT, "none")
     explain(found, away, mistakes, "two of eight right, 'none'")

@@ -16,7 +16,7 @@ def clipped_loss(
 
     logp, old_logp, mask and weights are (G, L), advantages (G,).  The loss is a sum, not a mean.
     The interval goes from 1 - clip_low to 1 + clip_high.  mask is a float, 1.0 or 0.0; where it is
-    0 the response has ended, and logp may hold anything there, even -inf.
+    0 the response has ended, and logp and old_logp may hold anything there, even -inf.
     """
     raise NotImplementedError
 

@@ -55,9 +55,8 @@ def check_loss(answer, advantage):
             min(r * advantage, min(max(r, LOW), HIGH) * advantage) for r in RATIOS
         ),
         "nothing is clipped": loss_with(lambda plain, clipped: plain, advantage),
-        "the larger of the two is taken; PPO takes the smaller one, the pessimist's": (
-            loss_with(max, advantage)
-        ),
+        "the larger of the two surrogates is taken; PPO takes the smaller one (with the minus "
+        "inside, that is the larger of the two losses)": loss_with(max, advantage),
         "the mean is taken; it is to be the sum of weights times surrogates": right / len(RATIOS),
         "the upper end is 1 + clip_low; it has a number of its own, clip_high": -sum(
             min(r * advantage, c * advantage) for r, c in zip(RATIOS, symmetric, strict=True)
@@ -68,6 +67,10 @@ def check_loss(answer, advantage):
         "the difference of the log-probabilities is taken as the ratio; it is its logarithm": -sum(
             min(d * advantage, min(max(d, 1 - LOW), 1 + HIGH) * advantage)
             for d in map(math.log, RATIOS)
+        ),
+        "the logarithms are divided; the ratio is the `exp` of their difference": -sum(
+            min(q * advantage, min(max(q, 1 - LOW), 1 + HIGH) * advantage)
+            for q in (1 - math.log(r) for r in RATIOS)  # (-1 + ln r) / -1
         ),
     }
     what = f"ratios {RATIOS}, advantage {advantage:+}, clip {1 - LOW} to {1 + HIGH}"
@@ -128,7 +131,7 @@ def gradients(answer, ratios, advantage):
 
 def test_the_gradient_is_that_of_the_policy_gradient_where_the_ratio_is_1(answer):
     found = gradients(answer, [1.0, 1.0], 1.5)
-    mistakes = {"no gradient flows: the ratio is detached": [0.0, 0.0]}
+    mistakes = {"no gradient flows: the ratio is detached, or clipped everywhere": [0.0, 0.0]}
     explain(found, [-1.5, -1.5], mistakes, "d loss / d logp at ratio 1, advantage +1.5")
 
 

@@ -33,6 +33,8 @@ def test_one_group_of_a_new_problem(answer):
             m + (1 - B) * (r - m), B * v + (1 - B) * (s2 + B * (r - m) ** 2)],
         "mean and variance are returned in the other order": [right, mean],
         "a standard deviation comes back; `remember` returns the variance": [mean, right**0.5],
+        "s2 is the group's variance, and its standard deviation is taken": [
+            mean, (1 - B) * v + B * (s2**0.5 + (1 - B) * (r - m) ** 2)],
     }  # fmt: skip
     found = after(answer, m, v, ONE_OF_FOUR)
     half = " (the mean is right, the variance not)" if near(found[0], mean) else ""
@@ -92,6 +94,7 @@ def test_the_bonus_is_large_where_visits_are_few(answer):
         "the logarithm is not the natural one": 0.1 * np.sqrt(np.log2(20) / (1 + VISITS)),
         "log10 is not the natural logarithm": 0.1 * np.sqrt(np.log10(20) / (1 + VISITS)),
         "1 + n belongs under the root too": 0.1 * np.sqrt(np.log(20)) / (1 + VISITS),
+        "the trainer itself adds 1 for a problem never tried": right + (VISITS == 0),
     }
     explain(found, right, mistakes, "n = 0, 1, 3, 8 at t = 19, c = 0.1")
 

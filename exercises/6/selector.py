@@ -22,7 +22,7 @@ class MyOwn(selectors.OneShotSelector):
     """Yours: the candidate of the largest score is chosen."""
 
     def scores(self, candidates: np.ndarray) -> np.ndarray:
-        """Return a score for each candidate, (M,), the same when it is asked twice.
+        """Return a finite score for each candidate, (M,), the same when it is asked twice.
 
         `self.mean`, `self.variance` and `self.visits` hold what is known of each problem of
         the pool, (N,); `self.mean[candidates]` is (M,).
