@@ -39,6 +39,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import compare
 import numpy as np
@@ -65,6 +66,7 @@ from runs import (
     read,
     results,
     saved,
+    saved_cell,
     train_once,
 )
 from tqdm import tqdm
@@ -74,6 +76,9 @@ from bound import binomial, dull_visits
 from data import Problem, write_jsonl
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 from plumbing.figure import pyplot, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHARES = (2, 5, 10, 25, 50)  # per cent of the pool that can teach
 RATES = (1e-4, 4e-4, 1.2e-3, 3.2e-3)
@@ -313,17 +318,17 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def ratios(records: list[dict], task: str, selector: str, rates: dict[int, dict]) -> list[list]:
-    """Return the cells of the map, (shares, baselines): how many times fewer rollouts."""
-    cells = []
+def pairs(records: list[dict], task: str, selector: str, rates: dict[int, dict]) -> list[list]:
+    """Return (shares, baselines) the runs of each baseline and of the selector, [] where none."""
+    found = []
     for share in SHARES:
-        of_share, row = [r for r in records if r["share"] == share], []
-        for arm in BASELINES:
-            over = of_table(of_share, arm, rates[share].get(arm, UNKNOWN))
-            under = of_table(of_share, selector, rates[share].get(selector, UNKNOWN))
-            row.append(saved(over, under, PLACES[task].level) if over and under else "")
-        cells.append(row)
-    return cells
+        mine = [r for r in records if r["share"] == share]
+
+        def runs(arm: str, share: int = share, mine: list[dict] = mine) -> list[dict]:
+            return of_table(mine, arm, rates[share].get(arm, UNKNOWN))
+
+        found.append([(runs(arm), runs(selector)) for arm in BASELINES])
+    return found
 
 
 def sides(records: list[dict], task: str) -> dict[str, dict[int, dict]]:
@@ -354,40 +359,50 @@ def show(records: list[dict], task: str) -> None:
         for selector in SELECTORS:
             print(f"\nRollouts of baselines over those of `{selector}`, {SIDES[side]}\n")
             print("| teach | " + " | ".join(BASELINES) + " |\n|" + "---|" * (len(BASELINES) + 1))
-            for share, row in zip(SHARES, ratios(records, task, selector, rates), strict=True):
-                print(f"| {share}% | " + " | ".join(cell or "not run" for cell in row) + " |")
+            for share, row in zip(SHARES, pairs(records, task, selector, rates), strict=True):
+                cells = [
+                    saved_cell(*pair, PLACES[task].level) if all(pair) else "not run"
+                    for pair in row
+                ]
+                print(f"| {share}% | {' | '.join(cells)} |")
 
 
 def draw(records: list[dict], task: str, path: Path) -> Path:
     """Draw the map: shares down, baselines across, one panel per selector and kind of rate."""
-    plt = pyplot()
-    theory, rates = theories(task, results("")), sides(records, task)
+    plt, rates = pyplot(), sides(records, task)
     figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
-    for axis, (side, selector) in zip(
-        axes.flat, [(side, s) for side in rates for s in SELECTORS], strict=True
-    ):
-        cells = ratios(records, task, selector, rates[side])
-        values = np.array([[float(c.strip("<> ") or "nan") if c[:1] != "n" else np.nan
-                            for c in row] for row in cells])  # fmt: skip
-        axis.imshow(np.log10(values), cmap="RdYlGn", vmin=-1.3, vmax=1.3, aspect="auto")
-        for y, share in enumerate(SHARES):
-            under = theory[side].selector(share, tours=selector == "dopr")
-            for x, arm in enumerate(BASELINES):
-                over = theory[side].baseline(share, batch(task, share, arm))
-                seen = (cells[y][x] or "-").replace("neither ", "neither\n")
-                text = f"{seen}\n({over / under:.1f})"
-                axis.text(x, y, text, ha="center", va="center", fontsize=10)
-                if values[y][x] >= 10 and not seen.startswith("<"):
-                    box = plt.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
-                    axis.add_patch(box)
-        axis.set_xticks(range(len(BASELINES)), list(BASELINES))
-        axis.set_yticks(range(len(SHARES)), [f"{share}%" for share in SHARES])
+    panels = [(side, selector) for side in rates for selector in SELECTORS]
+    for axis, (side, selector) in zip(axes.flat, panels, strict=True):
+        draw_panel(axis, pairs(records, task, selector, rates[side]), task, side, selector)
         axis.set_title(f"over {selector}, {SIDES[side]}")
-        axis.set_ylabel("share of problems that teach")
     figure.suptitle(
         f"{task}: rollouts of a baseline over a selector's, measured (predicted); M: its batch"
     )
     return save(figure, path, dpi=110)
+
+
+def draw_panel(axis: "Axes", cells: list[list], task: str, side: str, selector: str) -> None:
+    """Draw one table of ratios in colours, with the prediction for each below it."""
+    theory, level = theories(task, results(""))[side], PLACES[task].level
+    values = np.full((len(SHARES), len(BASELINES)), np.nan)
+    for y, share in enumerate(SHARES):
+        under = theory.selector(share, tours=selector == "dopr")
+        for x, (arm, pair) in enumerate(zip(BASELINES, cells[y], strict=True)):
+            seen = saved(*pair, level) if all(pair) else "-"
+            if all(pair) and seen != "neither arrives":
+                over_runs, under_runs = (np.mean(costs(runs, level)) for runs in pair)
+                values[y, x] = over_runs / under_runs
+            predicted = theory.baseline(share, batch(task, share, arm)) / under
+            text = f"{seen.replace(' arrives', '')}\n({predicted:.1f})"
+            colour = "white" if values[y, x] > 14 else "black"
+            axis.text(x, y, text, ha="center", va="center", fontsize=10, color=colour)
+            if values[y, x] >= 10 and not seen.startswith("<"):
+                frame = pyplot().Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
+                axis.add_patch(frame)
+    axis.imshow(np.log10(values), cmap="RdYlGn", vmin=-1.3, vmax=1.3, aspect="auto")
+    axis.set_xticks(range(len(BASELINES)), list(BASELINES))
+    axis.set_yticks(range(len(SHARES)), [f"{share}%" for share in SHARES])
+    axis.set_ylabel("share of problems that teach")
 
 
 # ------------------------------------------------------------------------------------ the command

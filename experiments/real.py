@@ -72,7 +72,7 @@ from runs import (
     overview,
     read,
     results,
-    saved,
+    saved_cell,
     train_once,
 )
 from runs import best_rates as best_by_loss
@@ -337,20 +337,6 @@ def table(records: list[dict], rates: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def ratio_cell(over: list[dict], under: list[dict], column: int) -> str:
-    """Return the ratio of the mean costs to the level, with its bootstrap interval."""
-    text, rng = saved(over, under, LEVEL, column), np.random.default_rng(0)
-    if text == "neither arrives":
-        return text
-
-    def means(runs: list[dict]) -> np.ndarray:
-        values = np.array(costs(runs, LEVEL, column))
-        return values[rng.integers(len(values), size=(2000, len(values)))].mean(axis=1)
-
-    low, high = np.quantile(means(over) / means(under), (0.025, 0.975))
-    return f"{text} [{low:.1f}, {high:.1f}]"
-
-
 def ratios(records: list[dict], rates: dict[str, float]) -> str:
     """Return a table in Markdown: the cost of each baseline over that of each selector."""
     under = {arm: of_table(records, arm, rates[arm]) for arm in SELECTORS if arm in rates}
@@ -362,7 +348,7 @@ def ratios(records: list[dict], rates: dict[str, float]) -> str:
     for arm in BASELINES:
         over = of_table(records, arm, rates[arm]) if arm in rates else []
         if over and under:
-            cells = [ratio_cell(over, under[selector], column) for selector, column in pairs]
+            cells = [saved_cell(over, under[selector], LEVEL, column) for selector, column in pairs]
             lines.append(f"| `{arm}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) if len(lines) > 2 else ""
 

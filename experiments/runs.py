@@ -265,6 +265,20 @@ def saved(full: list[dict], runs: list[dict], level: float, column: int = ROLLOU
     return f"{times:.1f}" if arrive[1] else f"< {np.ceil(10 * times) / 10:.1f}"
 
 
+def saved_cell(full: list[dict], runs: list[dict], level: float, column: int = ROLLOUTS) -> str:
+    """Return what `saved` does, with a 95% bootstrap interval that draws the runs of both."""
+    text, rng = saved(full, runs, level, column), np.random.default_rng(0)
+    if text == "neither arrives":
+        return text
+
+    def means(some: list[dict]) -> np.ndarray:
+        values = np.array(costs(some, level, column))  # (S,)
+        return values[rng.integers(len(values), size=(2000, len(values)))].mean(axis=1)  # (2000,)
+
+    low, high = np.quantile(means(full) / means(runs), (0.025, 0.975))
+    return f"{text} [{low:.1f}, {high:.1f}]"
+
+
 def informative_share(runs: list[dict]) -> float:
     """Return the share of informative groups among all groups of these runs."""
     return sum(r["informative"] for r in runs) / sum(r["groups"] for r in runs)
