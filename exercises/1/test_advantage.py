@@ -76,15 +76,16 @@ def test_a_small_difference_counts_as_much_as_a_large_one(answer):
         refuse(
             f"rewards of 1 and 0 give {shown(as_large)}, and 0.001 and 0 give {shown(found)}.  In "
             "standard deviations both are the same.  " + (
-                "Is something added to the standard deviation, to be safe from 0?  Treat equal "
-                "rewards as a case of their own instead." if added else "What is divided by?"
+                "Is something added to the standard deviation, or is it compared with a threshold, "
+                "to be safe from 0?  Treat equal rewards as a case of their own instead."
+                if added else "What is divided by?"
             )
         )  # fmt: skip
 
 
 def test_equal_rewards_teach_exactly_nothing(answer):
     for normalize in ("std", "none"):
-        for rewards in ([0.0] * 8, [1.0] * 8, [0.1] * 7):
+        for rewards in ([0.0] * 8, [1.0] * 8, [0.1] * 7, [0.2] * 7, [100.1] * 11):
             found = advantages(answer, rewards, normalize)
             if found.isnan().any():
                 refuse(
@@ -97,7 +98,8 @@ def test_equal_rewards_teach_exactly_nothing(answer):
                     f"{len(rewards)} rewards of {rewards[0]} give {worst:.1g} with {normalize!r}, "
                     "and must give exactly 0: the trainer counts a group as informative if any "
                     "advantage is not 0.  In float32 the mean of equal numbers can differ from "
-                    "them in the last digit; so compare the rewards themselves."
+                    "them in the last digit, and no threshold for the standard deviation catches "
+                    "that for all rewards; so compare the rewards themselves."
                 )
 
 

@@ -9,7 +9,7 @@ LOW, HIGH = 0.2, 0.5
 RATIOS = (0.5, 0.9, 1.2, 2.0)
 
 
-def loss_of(answer, ratios, advantage, weights=None, old=-1.0, mask=None, end=None):
+def loss_of(answer, ratios, advantage, weights=None, old=-1.0, mask=None, end=None, ends=None):
     """The answer's loss of one response whose tokens have these ratios, and its gradient, (L,)."""
     old_logp = torch.full((1, len(ratios)), old)
     logp = old_logp + torch.tensor([ratios]).log()  # (1, L)
@@ -21,7 +21,7 @@ def loss_of(answer, ratios, advantage, weights=None, old=-1.0, mask=None, end=No
     given = {"old_logp": old_logp, "mask": mask, "weights": weights}
     copies = [tensor.clone() for tensor in given.values()]
     found = answer.clipped_loss(
-        logp, copies[0], torch.tensor([advantage]), copies[1], copies[2], LOW, HIGH
+        logp, copies[0], torch.tensor([advantage]), copies[1], copies[2], *(ends or (LOW, HIGH))
     )
     for (name, before), now in zip(given.items(), copies, strict=True):
         unchanged(now, before, f"clipped_loss ({name})")
@@ -83,6 +83,18 @@ def test_the_loss_of_a_better_response(answer):
 
 def test_the_loss_of_a_worse_response(answer):
     check_loss(answer, -1.0)
+
+
+def test_the_ends_are_those_that_are_given(answer):
+    ratios = [0.25, 0.95, 1.2, 4.0]
+    for advantage, right, fixed in (
+        (1.0, -(0.25 + 0.95 + 1.05 + 1.05), -(0.25 + 0.95 + 1.2 + 1.5)),
+        (-1.0, 0.9 + 0.95 + 1.2 + 4.0, 0.8 + 0.95 + 1.2 + 4.0),
+    ):
+        found, _ = loss_of(answer, ratios, advantage, ends=(0.1, 0.05))
+        mistakes = {f"the ends are {1 - LOW} and {1 + HIGH} whatever is asked for": fixed}
+        what = f"ratios {ratios}, advantage {advantage:+}, clip 0.9 to 1.05"
+        explain(found, right, mistakes, what)
 
 
 def test_each_response_has_its_own_advantage(answer):
@@ -152,6 +164,12 @@ def test_the_gradient_is_0_only_where_the_token_has_moved_far_enough_already(ans
         )  # fmt: skip
 
 
+OTHER_CASES = {  # the same for a clip from 0.9 to 1.05
+    (1.2, 1.0): (0, "1.2 is above 1 + clip_high = 1.05"),
+    (0.85, -1.0): (0, "0.85 is below 1 - clip_low = 0.9"),
+    (4.0, -1.0): (-1, "worse, but it became likelier: the minimum is the one not clipped"),
+    (0.25, 1.0): (1, "better, but it became less likely: the minimum is the one not clipped"),
+}
 CASES = {  # ratio, advantage: direction, and why
     (1.0, 1.0): (1, "better than its group, and the policy has not moved"),
     (1.0, -0.5): (-1, "worse than its group, and the policy has not moved"),
@@ -165,12 +183,14 @@ CASES = {  # ratio, advantage: direction, and why
 
 
 def test_the_direction_in_which_a_token_moves(answer):
-    for (ratio, advantage), (right, why) in CASES.items():
-        found = answer.direction(ratio, advantage, LOW, HIGH)
+    asked = [(*case, LOW, HIGH, *then) for case, then in CASES.items()]
+    asked += [(*case, 0.1, 0.05, *then) for case, then in OTHER_CASES.items()]
+    for ratio, advantage, low, high, right, why in asked:
+        found = answer.direction(ratio, advantage, low, high)
         if found is None or float(found) != right:
             turned = right and found == -right
             hint = "  (a loss goes down where the surrogate goes up)" if turned else ""
             refuse(
-                f"direction({ratio}, {advantage}, {LOW}, {HIGH}) is {found}, and must be {right}: "
+                f"direction({ratio}, {advantage}, {low}, {high}) is {found}, and must be {right}: "
                 f"{why}{hint}"
             )

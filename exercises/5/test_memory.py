@@ -42,6 +42,17 @@ def test_one_group_of_a_new_problem(answer):
     explain(found, [mean, right], mistakes, what)
 
 
+def test_the_weight_of_the_newest_group_is_ema(answer):
+    m, v, r, s2 = 0.5, 0.25, 0.25, 3 / 16
+
+    def with_weight(b):
+        return [m + b * (r - m), (1 - b) * v + b * (s2 + (1 - b) * (r - m) ** 2)]
+
+    mistakes = {"the weight is 0.3 whatever `ema` is": with_weight(0.3)}
+    found = after(answer, m, v, ONE_OF_FOUR, ema=0.9)
+    explain(found, with_weight(0.9), mistakes, "a new problem, rewards 1 0 0 0, ema 0.9")
+
+
 def test_of_zeros_and_ones_the_variance_is_that_of_a_coin_with_the_running_mean(answer):
     """Which the page asks to predict: v = m (1-m) after any groups, whatever `ema` is."""
     rng = np.random.default_rng(0)
@@ -51,8 +62,8 @@ def test_of_zeros_and_ones_the_variance_is_that_of_a_coin_with_the_running_mean(
             m, v = after(answer, m, v, (rng.random(8) < p).astype(float).tolist(), ema).tolist()
         if not abs(v - m * (1 - m)) < 1e-6:
             refuse(
-                f"after twenty groups of zeros and ones with ema {ema} the mean is {m:.4f} and the "
-                f"variance {v:.4f}; it must be m (1-m) = {m * (1 - m):.4f}, exactly"
+                f"after twenty groups of zeros and ones with ema {ema} the mean is {m:.9g} and the "
+                f"variance {v:.9g}; it must be m (1-m) = {m * (1 - m):.9g}, exactly"
             )
 
 
@@ -97,6 +108,17 @@ def test_the_bonus_is_large_where_visits_are_few(answer):
         "the trainer itself adds 1 for a problem never tried": right + (VISITS == 0),
     }
     explain(found, right, mistakes, "n = 0, 1, 3, 8 at t = 19, c = 0.1")
+
+
+def test_the_bonus_goes_with_t_and_c(answer):
+    with np.errstate(divide="ignore"):
+        found = numbers(answer.bonus(VISITS.copy(), 99, 0.5), (4,), "bonus")
+    mistakes = {
+        "t is 19 whatever it is": 0.5 * np.sqrt(np.log(20) / (1 + VISITS)),
+        "c is 0.1 whatever it is": 0.1 * np.sqrt(np.log(100) / (1 + VISITS)),
+    }
+    right = 0.5 * np.sqrt(np.log(100) / (1 + VISITS))
+    explain(found, right, mistakes, "n = 0, 1, 3, 8 at t = 99, c = 0.5")
 
 
 def test_before_the_first_group_there_is_no_bonus(answer):
