@@ -27,7 +27,7 @@ whole pool if it tours it first, as `dopr` does, to which all that is unseen loo
 
 How to read it: a cell is the rollouts of a baseline over those of a selector.  ">" marks that the
 baseline did not always arrive, "<" that the selector did not.  In the figure the number in brackets
-is the prediction for that cell, and cells of ten and more have a frame.
+is the prediction for that cell, and cells of ten and more where all runs arrived have a frame.
 """
 
 import argparse
@@ -396,7 +396,7 @@ def draw_panel(axis: "Axes", cells: list[list], task: str, side: str, selector: 
             text = f"{seen.replace(' arrives', '')}\n({predicted:.1f})"
             colour = "white" if values[y, x] > 14 else "black"
             axis.text(x, y, text, ha="center", va="center", fontsize=10, color=colour)
-            if values[y, x] >= 10 and not seen.startswith("<"):
+            if values[y, x] >= 10 and seen[0] not in "<>":
                 frame = pyplot().Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
                 axis.add_patch(frame)
     axis.imshow(np.log10(values), cmap="RdYlGn", vmin=-1.3, vmax=1.3, aspect="auto")
