@@ -236,7 +236,7 @@ WRONG = {
         6,
         "= self.volatility(candidates)",
         "= self.volatility(candidates) + self.rng.normal(size=len(candidates)) / 60",
-        "such as noise",
+        "is anything added to",
     ),
     "shuffles what it is given": (
         6,
@@ -363,6 +363,22 @@ WRONG = {
         "v = self.volatility(candidates)\n"
         "            return [int(self.rng.choice(candidates, p=v / v.sum()))]",
         "when it explores, whatever their volatility",
+    ),
+    "forgets which was last": (
+        6,
+        "if dull else 0.5\n\n"
+        "    def scores(self, candidates: np.ndarray) -> np.ndarray:\n"
+        "        return self.hope[candidates]",
+        "if dull else 0.5\n        self.last = i\n\n"
+        "    def scores(self, candidates: np.ndarray) -> np.ndarray:\n"
+        "        return self.hope[candidates] - (candidates == getattr(self, 'last', -1))",
+        "name in MEMORY whatever else",
+    ),
+    "a safe logarithm": (
+        2,
+        "log_ratio.exp()",
+        "log_ratio.clamp(-1, 1).exp()",
+        "clip 0.9 to 1.05",
     ),
     "the tour in the bonus": (
         5,

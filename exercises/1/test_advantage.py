@@ -69,13 +69,15 @@ def test_rewards_that_are_not_0_or_1(answer):
 
 def test_a_small_difference_counts_as_much_as_a_large_one(answer):
     """What is added below the fraction line to be safe changes small rewards."""
-    found = advantages(answer, [0.001, 0.0, 0.0, 0.001])
     as_large = advantages(answer, [1.0, 0.0, 0.0, 1.0])
-    if not near(found, as_large, 1e-2):
+    for small in (1e-3, 1e-5):
+        found = advantages(answer, [small, 0.0, 0.0, small])
+        if near(found, as_large, 1e-2):
+            continue
         added = found.abs().max() < as_large.abs().max()
         refuse(
-            f"rewards of 1 and 0 give {shown(as_large)}, and 0.001 and 0 give {shown(found)}.  In "
-            "standard deviations both are the same.  " + (
+            f"rewards of 1 and 0 give {shown(as_large)}, and {small} and 0 give {shown(found)}.  "
+            "In standard deviations both are the same.  " + (
                 "Is something added to the standard deviation, or is it compared with a threshold, "
                 "to be safe from 0?  Treat equal rewards as a case of their own instead."
                 if added else "What is divided by?"

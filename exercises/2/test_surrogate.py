@@ -86,10 +86,10 @@ def test_the_loss_of_a_worse_response(answer):
 
 
 def test_the_ends_are_those_that_are_given(answer):
-    ratios = [0.25, 0.95, 1.2, 4.0]
+    ratios = [0.05, 0.95, 1.2, 20.0]
     for advantage, right, fixed in (
-        (1.0, -(0.25 + 0.95 + 1.05 + 1.05), -(0.25 + 0.95 + 1.2 + 1.5)),
-        (-1.0, 0.9 + 0.95 + 1.2 + 4.0, 0.8 + 0.95 + 1.2 + 4.0),
+        (1.0, -(0.05 + 0.95 + 1.05 + 1.05), -(0.05 + 0.95 + 1.2 + 1.5)),
+        (-1.0, 0.9 + 0.95 + 1.2 + 20.0, 0.8 + 0.95 + 1.2 + 20.0),
     ):
         found, _ = loss_of(answer, ratios, advantage, ends=(0.1, 0.05))
         mistakes = {f"the ends are {1 - LOW} and {1 + HIGH} whatever is asked for": fixed}

@@ -74,12 +74,12 @@ def test_a_reward_that_is_not_0_or_1(answer):
 
 
 def test_volatility_is_a_standard_deviation(answer):
-    v = np.array([0.25, 0.09, 0.0])
+    v = np.array([0.25, 0.09, 0.0, 1.44])
     mistakes = {"the variance comes back: take its root": v}
     given = v.copy()
-    found = numbers(answer.volatility(given), (3,), "volatility")
+    found = numbers(answer.volatility(given), (4,), "volatility")
     unchanged(given, v, "volatility")
-    explain(found, np.sqrt(v), mistakes, "variances 0.25, 0.09 and 0")
+    explain(found, np.sqrt(v), mistakes, "variances 0.25, 0.09, 0 and 1.44")
 
 
 VISITS = np.array([0, 1, 3, 8])

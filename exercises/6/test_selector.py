@@ -93,7 +93,7 @@ def check_shares(answer, epsilon, n=2000):
     room = 4 * (right * (1 - right) / n) ** 0.5 + 1e-9
     if abs(share - right) <= room:
         return found
-    why = "Is anything added to `self.volatility(candidates)`, such as noise?"
+    why = "Is EPSILON read, and is anything added to `self.volatility(candidates)`?"
     if epsilon != before and abs(share - (1 - before * 7 / 8)) < 0.02:
         why = "Does it read EPSILON from the top of the file?"
     elif share > 0.999:
@@ -158,6 +158,7 @@ def check_resume(answer, kind):
     saved = json.loads(json.dumps(straight.state_dict()))
     resumed = kind(20, 0.3, 0.1, "none", seed=99, tour=True)
     resumed.load_state_dict(saved)
+    scores = [selector.scores(np.array(CANDIDATES)).tolist() for selector in (straight, resumed)]
 
     def goes_on(selector):
         found = []
@@ -166,7 +167,7 @@ def check_resume(answer, kind):
             selector.update(found[-1], [1.0] * (1 + step % 7) + [0.0] * (7 - step % 7))
         return found
 
-    if goes_on(straight) != goes_on(resumed):
+    if scores[0] != scores[1] or goes_on(straight) != goes_on(resumed):
         refuse(
             f"{kind.__name__} chooses otherwise after its state was saved and loaded, so that "
             "--resume would be another run.  Draw from self.rng alone (no `random`, no "
