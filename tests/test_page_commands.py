@@ -1,0 +1,328 @@
+"""Every command of the pages runs as it stands there, or its page says what it takes and gives.
+
+The commands of a page run in its order, by a shell, in a copy of the project that is removed
+afterwards, and must end with exit code 0.  `SHORTER` makes the long ones short, `NOT_RUN` names
+those that nothing makes short enough or that need what a machine may lack; of both the page must
+say how long they take, or what they need, and what comes of them.  What stands for a user's own
+checkpoint and problems (`path/or/hub-id`, `train.jsonl`, ...) is there under these very names, so
+that no command is changed but at its end.  A command that an earlier page has too runs there.
+
+For a new command nothing is needed, if it takes a second.  Else it gets a line in `SHORTER` or
+`NOT_RUN`, and its page says how long it takes.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, random_model
+from test_house import PAGES
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from data import draw_problem, write_jsonl
+
+NAMES = {str(page.relative_to(ROOT)): page for page in PAGES}
+DEFAULT = "python train.py --config small.json"  # whose run is there before each page
+FEW = " --set data.heldout_size=10"
+JOB = " --set steps=12" + FEW
+CHECKPOINT = " --set steps=2 --set rollout.max_new_tokens=8 --set selector.candidates=4"
+GPU = CHECKPOINT + " --set device=cpu --set data.heldout_size=2"
+
+SHORTER = [  # how a command begins (or a pattern), and what is put at its end; the first that fits
+    (r"python train.py .*configs/qwen2", GPU + " --set rollout.stop_ids=[256]"),
+    (r"python train.py .*configs/qwen3", GPU),
+    (r"python train.py .*(path/or/hub-id|configs/smollm2)", CHECKPOINT + " --set device=cpu"),
+    (r"python train.py .*--resume$", " --set steps=14" + FEW),
+    (r"python train.py .*--resume previous", " --set steps=16" + FEW),
+    (r"python train.py .*--config|python exercises/train_with.py|torchrun --nproc-per-node 2", JOB),
+    (r"python evaluate.py .*(--model [pH]|words)", " --device cpu --n 2 --max_new_tokens 4"),
+    (r"python evaluate.py", " --n 4"),
+    (r"python warmup.py", " --steps 2"),
+    (r"python experiments/bounds.py --out", " --runs 20"),
+    (r"python experiments/format_or_arithmetic.py", " --n 1"),
+    (r"python experiments/noise_scale.py --groups", " --groups 48"),
+    (r"python experiments/replay.py", " --seeds 1"),
+    (r"python tools/bench.py --job", " --repeats 1"),
+    (r"python tools/bench.py(?! --growth)",
+     " --models tiny --groups 2 --prompts 4 --new 2 --repeats 1"),
+    (r"python tools/bench_verifier.py$", " --rounds 1"),
+    (r"python tools/fuzz_verifier.py", " --minutes 0.02"),
+    (r"python tools/hack_verifier.py --model", " --seeds 1 --steps 2"),
+    (r"python tools/hack_verifier.py", " --steps 24 --kinds 'out of reach'"),
+    (r"python tools/parity.py", " --prompts 2 --new 4"),
+    (r"python tools/quiz.py", " --list"),  # instead of asking and training
+    (r"pytest exercises/6$|pytest exercises --answers", " -k 'not default_job'"),
+]  # fmt: skip
+
+INSTALLED = re.compile(  # CI does just this, and the suite runs in what it made
+    r"python3 -m venv .venv && . .venv/bin/activate && pip install -r [\w.-]+(?: && )?"
+)
+NOT_RUN = [  # how a command begins, its page, and words of the page on what it takes and gives
+    ("python -m pytest -n 2", "README.md", "some minutes on two cores"),
+    ("python experiments/real.py --device cuda --processes 11", "docs/checkpoint.md",
+     "Without a GPU the same takes hours"),
+    ("torchrun --nproc-per-node 4", "docs/gpu.md", "needs four GPUs"),
+    ("python tools/gpu.py --out gpu.json", "docs/gpu.md", "about six minutes"),
+    ("python tools/gpu.py --out job.json", "docs/gpu.md", "the whole default job with 20 seeds"),
+    ("python tools/gpu.py --device cpu --tiny", "docs/gpu.md", "as the tests do"),
+    ("python tools/bench_memory.py", "docs/memory.md", "some 8 GB"),
+    ("python data.py hub", "docs/own-problems.md", "needs the network"),
+    ("python tools/bench_verifier.py --peer", "docs/red-team.md", "math-verify"),
+    ("python tools/kill_loop.py", "docs/running.md", "a quarter of an hour"),
+    ("python tools/inject_faults.py", "docs/running.md", "25 minutes"),
+    ("pip install -r requirements.txt -c", "docs/running.md", "To install just these"),
+    ("python tools/bench.py --growth", "docs/speed.md", "has not been taken down"),
+    ("python tools/page_time.py", "docs/watching.md", "Chromium"),
+    ("pip install tensorboard", "docs/watching.md", "pip install tensorboard"),
+]  # fmt: skip
+
+TAKES = {  # words of a page on how long its shortened commands take in full, or what they need
+    "README.md": ["ten seconds on one CPU core", "If the checkpoint never solves a problem"],
+}
+
+PRINTED = {  # pages that show what their commands print, and how a line there begins, or all of it
+    "README.md": r"\S+", "docs/evaluating.md": r"\S+", "docs/expected.md": r"\S+",
+    "docs/hacking.md": r"\S+", "docs/verifier.md": r".+", "docs/what-learning-needs.md": r" *\S+",
+}  # fmt: skip
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+FILE = re.compile(r"Write (?:this|it) to `([\w.]+)`[^\n]*\n\n```python\n(.*?)^```", re.M | re.S)
+RED_TEAM = "python tools/hack_verifier.py --set reward=my_reward.py:score"
+
+
+# ---- what the pages say
+
+
+def lines_of(block: str) -> Iterator[str]:
+    """The commands of a block, each a text for the shell: continued lines, and what END ends."""
+    rest = block.splitlines()
+    while rest:
+        line = rest.pop(0)
+        if end := re.search(r"<<'(\w+)'", line):
+            at = rest.index(end[1]) + 1
+            line, rest = "\n".join([line, *rest[:at]]), rest[at:]
+        while line.endswith("\\"):
+            line = line.removesuffix("\\").rstrip() + " " + rest.pop(0).strip()
+        if line.strip() and not line.startswith("#"):
+            yield line
+
+
+@cache
+def commands(name: str) -> list[str]:
+    """The commands of a page, without those that install what the suite runs in."""
+    blocks = (block for kind, block in BLOCK.findall(NAMES[name].read_text()) if kind == "bash")
+    found = (INSTALLED.sub("", line) for block in blocks for line in lines_of(block))
+    return [line for line in found if line]
+
+
+def first_page(line: str) -> str:
+    return next(name for name in NAMES if line in commands(name))
+
+
+def is_run(line: str) -> bool:
+    return not any(line.startswith(start) for start, *_ in NOT_RUN)
+
+
+def shortened(line: str) -> str:
+    """What is put at the end of a command."""
+    return next((end for start, end in SHORTER if re.match(start, line)), "")
+
+
+def says(name: str, words: str) -> bool:
+    return " ".join(words.split()) in " ".join(NAMES[name].read_text().split())
+
+
+def test_the_commands_of_a_block():
+    block = "# a remark\na --b \\\n    --c  # more\n\npython - x <<'END'\nif 1:\n    2\nEND\nd\n"
+    assert list(lines_of(block)) == [
+        "a --b --c  # more", "python - x <<'END'\nif 1:\n    2\nEND", "d",
+    ]  # fmt: skip
+
+
+def test_every_block_of_commands_says_that_it_is_one():
+    """A command in a block of another kind would be run by nobody."""
+    for name, page in NAMES.items():
+        for kind, block in BLOCK.findall(page.read_text()):
+            assert kind == "bash" or not re.search(r"^(python|pytest|\$) ", block, re.M), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_says_what_its_long_commands_take(name):
+    for line in commands(name):
+        found = [words for start, page, words in NOT_RUN if line.startswith(start) and page == name]
+        assert is_run(line) or found, f"{name}: NOT_RUN has no words of this page on {line}"
+        assert not is_run(line) or not shortened(line) or name in TAKES, (
+            f"{name}: {line} is shortened; put the page's words on how long it takes into TAKES"
+        )
+    for words in [*TAKES.get(name, ()), *(words for _, page, words in NOT_RUN if page == name)]:
+        assert says(name, words), f"{name} no longer says: {words}"
+
+
+def test_the_tables_name_nothing_that_is_gone():
+    every = [(name, line) for name in NAMES for line in commands(name)]
+    for start, page, _ in NOT_RUN:
+        assert any(line.startswith(start) and name == page for name, line in every), start
+    for start, _ in SHORTER:
+        assert any(re.match(start, line) and is_run(line) for _, line in every), start
+    for name in TAKES:
+        assert any(is_run(line) and shortened(line) for line in commands(name)), name
+
+
+# ---- what a command finds
+
+
+def write_checkpoint(folder: Path) -> None:
+    """Write a tiny random model that reads any text, by its bytes, and lays out a chat."""
+    letters = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"]
+    ids = {letter: n for n, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<end>", special=True)])
+    random_model(vocab_size=len(letters), eos_token_id=256).save(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    chat = "{% if enable_thinking is defined %}{% endif %}{{ messages[-1].content }}"
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": chat}))
+
+
+def write_what_is_the_readers_own(folder: Path) -> None:
+    """The checkpoints, problems and results that the pages name and the project does not hold."""
+    checkpoints = "path/or/hub-id FOLDER BASE TRAINED SMOLLM2 HuggingFaceTB/SmolLM2-135M-Instruct"
+    for name in [*checkpoints.split(), "Qwen/Qwen3-0.6B", "Qwen/Qwen2.5-Math-1.5B"]:
+        (folder / name).mkdir(parents=True)
+        write_checkpoint(folder / name)
+    rng = np.random.default_rng(0)
+    problems = [draw_problem("arithmetic", "carry", "+", rng) for _ in range(20)]
+    (folder / "benchmarks").mkdir()
+    names = "gsm8k_train gsm8k_test dsr_sub math500".split()
+    for name in ["train", "test", "FOLDER/math500", *(f"benchmarks/{name}" for name in names)]:
+        write_jsonl(folder / f"{name}.jsonl", problems)
+    history = {f"problem {n}": [n / 128] * 6 for n in range(128)}
+    (folder / "acc_history_dev.json").write_text(json.dumps(history))
+    results = folder / "experiments" / "results"
+    runs = (results / "compare-small.jsonl").read_text()  # so that none of them has to be made
+    (results / "compare-small-quick.jsonl").write_text(runs)
+    changed = '{"set": {"update.updates_per_group": "4"}, '
+    (folder / "four.jsonl").write_text(re.sub(r"^\{", changed, runs, flags=re.M))
+    shutil.copytree(folder / "exercises" / "solutions", folder / "mine")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """How a line of a page is run in a folder; its `python` has imported its libraries before."""
+    place = tmp_path_factory.mktemp("bin")
+    python, warm, address = sys.executable, ROOT / "tests" / "warm.py", place / "socket"
+    for name, words in (("python", ""), ("pytest", "-m pytest")):
+        script = f'#!/bin/sh\nexec "{python}" -S -E "{warm}" "{address}" {words} "$@"\n'
+        (place / name).write_text(script)
+        (place / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    environment |= {
+        "PATH": f"{place}:{Path(python).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+
+    def run(line: str, folder: Path) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["bash", "-c", line], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    words = [python, str(warm), "serve", str(address)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout.readline() == "ready\n"
+        yield run
+        waiting.terminate()
+
+
+@pytest.fixture(scope="module")
+def project(shell, tmp_path_factory):
+    """A copy of the project with the default run, shortened, and what that run printed."""
+    folder = tmp_path_factory.mktemp("project")
+    asked = ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(asked, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git repository")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    write_what_is_the_readers_own(folder)
+    result = shell(DEFAULT + JOB + " --set checkpoint_every=4", folder)
+    assert result.returncode == 0, result.stdout
+    yield folder, result.stdout
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(project[0], folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def prepare(name: str, folder: Path) -> None:
+    """What a reader of the page has written before its commands: a reward, a solved exercise."""
+    for file, text in FILE.findall(NAMES[name].read_text()):
+        (folder / file).write_text(text)
+    if name.startswith("exercises/"):
+        for stub in (folder / "exercises").glob("[1-9]/*.py"):
+            if not stub.name.startswith("test_"):
+                shutil.copy(folder / "exercises" / "solutions" / stub.name, stub)
+
+
+# ---- the commands
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if commands(name)])
+def test_the_commands_of_a_page_run(name, shell, project, copy):
+    prepare(name, copy)
+    said = []
+    for at, line in enumerate(commands(name)):
+        if line == DEFAULT:
+            said.append(project[1])
+        elif is_run(line) and (first_page(line) == name):
+            mended = line == RED_TEAM and line in commands(name)[:at]
+            if mended:  # as the page says, before it attacks again
+                rule = (copy / "my_reward.py").read_text()
+                (copy / "my_reward.py").write_text(rule.replace("GIVING = True", "GIVING = False"))
+            result = shell(line + shortened(line), copy)
+            said.append(result.stdout)
+            hole = line == RED_TEAM and not mended  # "It ends with exit code 1"
+            assert result.returncode == hole, (
+                f"{name}: {line}{shortened(line)}\nended with {result.returncode}; mend the page "
+                f"or the code, or name it in NOT_RUN in {Path(__file__).name}\n{result.stdout}"
+            )
+    printed = "".join(said)
+    for kind, block in BLOCK.findall(NAMES[name].read_text()):
+        for line in block.splitlines() if kind == "text" and name in PRINTED else ():
+            start = re.match(PRINTED[name], line)[0]
+            assert re.search("^" + re.escape(start), printed, re.M), f"{name}: {line}\n{printed}"
+
+
+@pytest.mark.parametrize("line", [
+    "python -c 'import sys; print(sys.argv, sys.path[0]); sys.exit(3)' a 'b c'",
+    "echo 'import sys; print(sys.argv)' | python - a; python -c 'print(__name__)'",
+    "python a/script.py x; echo $?",
+    "python -m a.module x 2>/dev/null | cat",
+])  # fmt: skip
+def test_the_python_of_these_tests_does_what_python_does(line, shell, tmp_path):
+    (tmp_path / "a").mkdir()
+    says = "import sys; print(sys.argv, sys.path[0], __name__, __file__)\n1 / 0"
+    (tmp_path / "a" / "script.py").write_text(says.replace("__file__", "__file__[-9:]"))
+    (tmp_path / "a" / "module.py").write_text(says)
+    ours = shell(line, tmp_path)
+    theirs = shell(re.sub(r"\bpython (?!-S)", f"{sys.executable} ", line), tmp_path)
+    assert ours.returncode == theirs.returncode
+    assert ours.stdout.splitlines()[:1] == theirs.stdout.splitlines()[:1]
+    assert ours.stdout.splitlines()[-1:] == theirs.stdout.splitlines()[-1:]
