@@ -5,7 +5,7 @@ afterwards, and must end with exit code 0.  `SHORTER` makes the long ones short,
 those that nothing makes short enough or that need what a machine may lack; of both the page must
 say how long they take, or what they need, and what comes of them.  What stands for a user's own
 checkpoint and problems (`path/or/hub-id`, `train.jsonl`, ...) is there under these very names, so
-that no command is changed but at its end.  A command that an earlier page has too runs there.
+that no command is changed but at its end.
 
 For a new command nothing is needed, if it takes a second.  Else it gets a line in `SHORTER` or
 `NOT_RUN`, and its page says how long it takes.
@@ -44,7 +44,7 @@ SHORTER = [  # how a command begins (or a pattern), and what is put at its end; 
     (r"python train.py .*--resume previous", " --set steps=16" + FEW),
     (r"python train.py .*--config|python exercises/train_with.py|torchrun --nproc-per-node 2", JOB),
     (r"python evaluate.py .*(--model [pH]|words)", " --device cpu --n 2 --max_new_tokens 4"),
-    (r"python evaluate.py", " --n 4"),
+    (r"python evaluate.py", " --n 40"),
     (r"python warmup.py", " --steps 2"),
     (r"python experiments/bounds.py --out", " --runs 20"),
     (r"python experiments/format_or_arithmetic.py", " --n 1"),
@@ -58,10 +58,10 @@ SHORTER = [  # how a command begins (or a pattern), and what is put at its end; 
     (r"python tools/hack_verifier.py", " --steps 24 --kinds 'out of reach'"),
     (r"python tools/parity.py", " --prompts 2 --new 4"),
     (r"python tools/quiz.py", " --list"),  # instead of asking and training
-    (r"pytest exercises/6$|pytest exercises --answers", " -k 'not default_job'"),
+    (r"pytest exercises(/6)?( --answers mine)?$", " -k 'not default_job'"),
 ]  # fmt: skip
 
-INSTALLED = re.compile(  # CI does just this, and the suite runs in what it made
+INSTALLED = re.compile(  # the suite runs in what this makes, and CI makes it just so
     r"python3 -m venv .venv && . .venv/bin/activate && pip install -r [\w.-]+(?: && )?"
 )
 NOT_RUN = [  # how a command begins, its page, and words of the page on what it takes and gives
@@ -78,9 +78,9 @@ NOT_RUN = [  # how a command begins, its page, and words of the page on what it 
     ("python tools/kill_loop.py", "docs/running.md", "a quarter of an hour"),
     ("python tools/inject_faults.py", "docs/running.md", "25 minutes"),
     ("pip install -r requirements.txt -c", "docs/running.md", "To install just these"),
-    ("python tools/bench.py --growth", "docs/speed.md", "the next four take has not been taken down"),
+    ("python tools/bench.py --growth", "docs/speed.md", "the next four take has not been"),
     ("python tools/page_time.py", "docs/watching.md", "Chromium 150 on one quiet machine"),
-    ("pip install tensorboard", "docs/watching.md", "writes the numbers of `metrics.jsonl` as they come"),
+    ("pip install tensorboard", "docs/watching.md", "writes the numbers of `metrics.jsonl`"),
 ]  # fmt: skip
 
 TAKES = {  # words of a page on how long its shortened commands take in full, or what they need
@@ -88,11 +88,9 @@ TAKES = {  # words of a page on how long its shortened commands take in full, or
     "docs/adapters.md": ["It needs a GPU", "The whole run has not been timed"],
     "docs/bound.md": ["in half a minute on one core"],
     "docs/checkpoint.md": ["in 11 minutes or less on one core"],
-    "docs/default-job.md": [
-        "| one thread, seeds 0 to 99 | 100 of 100 [96.3%, 100%] | 97.5% | 99.2%"
-    ],
+    "docs/default-job.md": ["each run in the seconds of its row"],
     "docs/evaluating.md": ["It takes seconds", "as long as that checkpoint takes to answer"],
-    "docs/expected.md": ["in some ten seconds"],
+    "docs/expected.md": ["in some ten seconds", "and 30 for exercise 6"],
     "docs/gpu.md": ["No whole run has been timed", "by one command each"],
     "docs/hacking.md": ["takes under a minute on two cores"],
     "docs/harder-task.md": ["it has not been timed"],
@@ -119,10 +117,13 @@ TAKES = {  # words of a page on how long its shortened commands take in full, or
     "exercises/README.md": ["it takes ten to twenty seconds"],
 }
 
-PRINTED = {  # pages that show what their commands print, and how a line there begins, or all of it
-    "README.md": r"\S+", "docs/evaluating.md": r"\S+", "docs/expected.md": r"\S+",
-    "docs/hacking.md": r"\S+", "docs/verifier.md": r".+", "docs/what-learning-needs.md": r" *\S+",
-}  # fmt: skip
+PRINTED = {  # what is compared of the lines that a page shows beneath its commands
+    "README.md": r"(memory|held-out accuracy|rollouts|informative|seconds|paid|trained model) +",
+    "docs/evaluating.md": r"\S+",
+    "docs/hacking.md": r"paid for nothing: ",
+    "docs/verifier.md": r".+",
+    "docs/what-learning-needs.md": r"runs/small: |  groups to the first informative one: ",
+}
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 FILE = re.compile(r"Write (?:this|it) to `([\w.]+)`[^\n]*\n\n```python\n(.*?)^```", re.M | re.S)
@@ -152,10 +153,6 @@ def commands(name: str) -> list[str]:
     blocks = (block for kind, block in BLOCK.findall(NAMES[name].read_text()) if kind == "bash")
     found = (INSTALLED.sub("", line) for block in blocks for line in lines_of(block))
     return [line for line in found if line]
-
-
-def first_page(line: str) -> str:
-    return next(name for name in NAMES if line in commands(name))
 
 
 def is_run(line: str) -> bool:
@@ -322,7 +319,7 @@ def test_the_commands_of_a_page_run(name, shell, project, copy):
     for at, line in enumerate(commands(name)):
         if line == DEFAULT:
             said.append(project[1])
-        elif is_run(line) and (first_page(line) == name):
+        elif is_run(line):
             mended = line == RED_TEAM and line in commands(name)[:at]
             if mended:  # as the page says, before it attacks again
                 rule = (copy / "my_reward.py").read_text()
@@ -337,8 +334,9 @@ def test_the_commands_of_a_page_run(name, shell, project, copy):
     printed = "".join(said)
     for kind, block in BLOCK.findall(NAMES[name].read_text()):
         for line in block.splitlines() if kind == "text" and name in PRINTED else ():
-            start = re.match(PRINTED[name], line)[0]
-            assert re.search("^" + re.escape(start), printed, re.M), f"{name}: {line}\n{printed}"
+            if start := re.match(PRINTED[name], line):
+                shown = re.search("^" + re.escape(start[0]), printed, re.M)
+                assert shown, f"{name}: {line}\n{printed}"
 
 
 @pytest.mark.parametrize("line", [
