@@ -59,19 +59,22 @@ def become(streams: list[int], words: list[str], folder: str, environment: dict)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     kind, rest = words[0], words[1:]
     sys.argv = rest if kind == "-m" else ["-c", *rest[1:]] if kind == "-c" else words
-    sys.path[0] = os.path.dirname(os.path.abspath(kind)) if kind.endswith(".py") else ""
+    places = {"-m": folder, "-c": "", "-": ""}
+    sys.path[0] = places.get(kind, os.path.dirname(os.path.abspath(kind)))
     try:
         if kind == "-m":
             runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-        elif kind.endswith(".py"):
-            runpy.run_path(kind, run_name="__main__")
-        else:
+        elif kind in places:
             exec(sys.stdin.read() if kind == "-" else rest[0], {"__name__": "__main__"})
+        else:
+            runpy.run_path(kind, run_name="__main__")
     except SystemExit:
         raise  # and Python ends as it always does
     except BaseException:
