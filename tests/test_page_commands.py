@@ -32,7 +32,7 @@ from data import draw_problem, write_jsonl
 NAMES = {str(page.relative_to(ROOT)): page for page in PAGES}
 DEFAULT = "python train.py --config small.json"  # whose run is there before each page
 FEW = " --set data.heldout_size=10"
-JOB = " --set steps=12" + FEW
+JOB = " --set steps=6" + FEW
 CHECKPOINT = " --set steps=2 --set rollout.max_new_tokens=8 --set selector.candidates=4"
 GPU = CHECKPOINT + " --set device=cpu --set data.heldout_size=2"
 
@@ -40,8 +40,8 @@ SHORTER = [  # how a command begins (or a pattern), and what is put at its end; 
     (r"python train.py .*configs/qwen2", GPU + " --set rollout.stop_ids=[256]"),
     (r"python train.py .*configs/qwen3", GPU),
     (r"python train.py .*(path/or/hub-id|configs/smollm2)", CHECKPOINT + " --set device=cpu"),
-    (r"python train.py .*--resume$", " --set steps=14" + FEW),
-    (r"python train.py .*--resume previous", " --set steps=16" + FEW),
+    (r"python train.py .*--resume$", " --set steps=8" + FEW),
+    (r"python train.py .*--resume previous", " --set steps=9" + FEW),
     (r"python train.py .*--config|python exercises/train_with.py|torchrun --nproc-per-node 2", JOB),
     (r"python evaluate.py .*(--model [pH]|words)", " --device cpu --n 2 --max_new_tokens 4"),
     (r"python evaluate.py", " --n 40"),
@@ -285,7 +285,7 @@ def project(shell, tmp_path_factory):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     write_what_is_the_readers_own(folder)
-    result = shell(DEFAULT + JOB + " --set checkpoint_every=4", folder)
+    result = shell(DEFAULT + JOB + " --set checkpoint_every=3", folder)
     assert result.returncode == 0, result.stdout
     yield folder, result.stdout
     shutil.rmtree(folder)

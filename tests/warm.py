@@ -17,6 +17,11 @@ import socket
 import sys
 import traceback
 
+LIBRARIES = (
+    "torch torch._dynamo torch.distributed.fsdp transformers pytest matplotlib.pyplot".split()
+)
+LIBRARIES += ["matplotlib.backends.backend_agg"]
+
 
 def ask(address: str, words: list[str]) -> int:
     """Have the waiting process run `python words...`, and return its exit code."""
@@ -29,17 +34,22 @@ def ask(address: str, words: list[str]) -> int:
 
 
 def serve(address: str) -> None:
-    """Import what takes long, and run one command after another until this process is ended."""
-    for name in ("matplotlib.pyplot", "pytest", "torch", "transformers"):
+    """Import what takes long, and run one command after another until the parent has ended."""
+    for name in LIBRARIES:
         importlib.import_module(name)
     for name in ("AutoModelForCausalLM", "AutoTokenizer"):  # imported when they are first asked for
         getattr(sys.modules["transformers"], name)
+    parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
         print("ready", flush=True)
-        while True:
-            client, _ = server.accept()
+        server.settimeout(10)
+        while os.getppid() == parent:
+            try:
+                client, _ = server.accept()
+            except TimeoutError:
+                continue
             with client:
                 size, streams, _, _ = socket.recv_fds(client, 8, 3)
                 request = json.loads(client.makefile().read(int.from_bytes(size, "big")))
