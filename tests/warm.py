@@ -18,9 +18,9 @@ import sys
 import traceback
 
 LIBRARIES = (
-    "torch torch._dynamo torch.distributed.fsdp transformers pytest matplotlib.pyplot".split()
-)
-LIBRARIES += ["matplotlib.backends.backend_agg"]
+    "torch", "torch._dynamo", "torch.distributed.fsdp", "transformers", "pytest",
+    "matplotlib.pyplot", "matplotlib.backends.backend_agg",
+)  # fmt: skip
 
 
 def ask(address: str, words: list[str]) -> int:
