@@ -42,11 +42,12 @@ SHORTER = [  # how a command begins (or a pattern), and what is put at its end; 
     (r"python train.py .*(path/or/hub-id|configs/smollm2)", CHECKPOINT + " --set device=cpu"),
     (r"python train.py .*--resume$", " --set steps=8" + FEW),
     (r"python train.py .*--resume previous", " --set steps=9" + FEW),
+    (r"python train.py .*--out runs/hacked", JOB + " --set steps=16"),  # products among them
     (r"python train.py .*--config|python exercises/train_with.py|torchrun --nproc-per-node 2", JOB),
     (r"python evaluate.py .*(--model [pH]|words)", " --device cpu --n 2 --max_new_tokens 4"),
     (r"python evaluate.py", " --n 40"),
     (r"python warmup.py", " --steps 2"),
-    (r"python experiments/bounds.py --out", " --runs 20"),
+    (r"python experiments/bounds.py --out", " --runs 100"),
     (r"python experiments/format_or_arithmetic.py", " --n 1"),
     (r"python experiments/noise_scale.py --groups", " --groups 48"),
     (r"python experiments/replay.py", " --seeds 1"),
@@ -119,7 +120,7 @@ TAKES = {  # words of a page on how long its shortened commands take in full, or
 
 PRINTED = {  # what is compared of the lines that a page shows beneath its commands
     "README.md": r"(memory|held-out accuracy|rollouts|informative|seconds|paid|trained model) +",
-    "docs/evaluating.md": r"\S+",
+    "docs/evaluating.md": r"[a-z]\S+ +",
     "docs/hacking.md": r"paid for nothing: ",
     "docs/verifier.md": r".+",
     "docs/what-learning-needs.md": r"runs/small: |  groups to the first informative one: ",
@@ -229,10 +230,15 @@ def write_what_is_the_readers_own(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
         write_checkpoint(folder / name)
     rng = np.random.default_rng(0)
-    problems = [draw_problem("arithmetic", "carry", "+", rng) for _ in range(20)]
     (folder / "benchmarks").mkdir()
-    names = "gsm8k_train gsm8k_test dsr_sub math500".split()
-    for name in ["train", "test", "FOLDER/math500", *(f"benchmarks/{name}" for name in names)]:
+    files = {"train": "+", "test": "-", "FOLDER/math500": "-", "benchmarks/math500": "-"}
+    files |= {
+        "benchmarks/dsr_sub": "+",
+        "benchmarks/gsm8k_train": "+",
+        "benchmarks/gsm8k_test": "-",
+    }
+    for name, sign in files.items():
+        problems = [draw_problem("arithmetic", "carry", sign, rng) for _ in range(20)]
         write_jsonl(folder / f"{name}.jsonl", problems)
     history = {f"problem {n}": [n / 128] * 6 for n in range(128)}
     (folder / "acc_history_dev.json").write_text(json.dumps(history))
