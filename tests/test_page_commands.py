@@ -231,15 +231,12 @@ def write_what_is_the_readers_own(folder: Path) -> None:
         write_checkpoint(folder / name)
     rng = np.random.default_rng(0)
     (folder / "benchmarks").mkdir()
-    files = {"train": "+", "test": "-", "FOLDER/math500": "-", "benchmarks/math500": "-"}
-    files |= {
-        "benchmarks/dsr_sub": "+",
-        "benchmarks/gsm8k_train": "+",
-        "benchmarks/gsm8k_test": "-",
-    }
-    for name, sign in files.items():
+    pools, heldout = "train dsr_sub gsm8k_train".split(), "test math500 gsm8k_test".split()
+    for name in [*pools, *heldout]:
+        sign = "+" if name in pools else "-"
         problems = [draw_problem("arithmetic", "carry", sign, rng) for _ in range(20)]
-        write_jsonl(folder / f"{name}.jsonl", problems)
+        for place in (folder, folder / "FOLDER", folder / "benchmarks"):
+            write_jsonl(place / f"{name}.jsonl", problems)
     history = {f"problem {n}": [n / 128] * 6 for n in range(128)}
     (folder / "acc_history_dev.json").write_text(json.dumps(history))
     results = folder / "experiments" / "results"
