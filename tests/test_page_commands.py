@@ -128,6 +128,7 @@ PRINTED = {  # what is compared of the lines that a page shows beneath its comma
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 FILE = re.compile(r"Write (?:this|it) to `([\w.]+)`[^\n]*\n\n```python\n(.*?)^```", re.M | re.S)
+UNPAID = r"python verifier.py \"(The answer is 311|he has 14)"  # which the verdict's exit code says
 RED_TEAM = "python tools/hack_verifier.py --set reward=my_reward.py:score"
 
 
@@ -330,7 +331,8 @@ def test_the_commands_of_a_page_run(name, shell, project, copy):
             result = shell(line + shortened(line), copy)
             said.append(result.stdout)
             hole = line == RED_TEAM and not mended  # "It ends with exit code 1"
-            assert result.returncode == hole, (
+            expected = bool(hole or re.match(UNPAID, line))
+            assert result.returncode == expected, (
                 f"{name}: {line}{shortened(line)}\nended with {result.returncode}; mend the page "
                 f"or the code, or name it in NOT_RUN in {Path(__file__).name}\n{result.stdout}"
             )
