@@ -69,6 +69,7 @@ NOT_RUN = [  # how a command begins, its page, and words of the page on what it 
     ("python -m pytest -n 2", "README.md", "some minutes on two cores"),
     ("python experiments/real.py --device cuda --processes 11", "docs/checkpoint.md",
      "Without a GPU the same takes hours"),
+    ("python experiments/map.py --task small", "docs/saving.md", "the second hours"),
     ("torchrun --nproc-per-node 4", "docs/gpu.md", "The third command needs four GPUs"),
     ("python tools/gpu.py --out gpu.json", "docs/gpu.md", "about six minutes"),
     ("python tools/gpu.py --out job.json", "docs/gpu.md", "the whole default job with 20 seeds"),
