@@ -47,12 +47,10 @@ SHORTER = [  # how a command begins (or a pattern), and what is put at its end; 
     (r"python evaluate.py .*(--model [pH]|words)", " --device cpu --n 2 --max_new_tokens 4"),
     (r"python evaluate.py", " --n 40"),
     (r"python warmup.py", " --steps 2"),
-    (r"python experiments/bounds.py --out", " --runs 100"),
     (r"python experiments/format_or_arithmetic.py", " --n 1"),
     (r"python experiments/noise_scale.py --groups", " --groups 48"),
     (r"python experiments/replay.py", " --seeds 1"),
-    (r"python tools/bench.py --job", " --repeats 1"),
-    (r"python tools/bench.py(?! --growth)",
+    (r"python tools/bench.py",
      " --models tiny --groups 2 --prompts 4 --new 2 --repeats 1"),
     (r"python tools/fuzz_verifier.py", " --minutes 0.02"),
     (r"python tools/hack_verifier.py --model", " --seeds 1 --steps 2"),
@@ -67,6 +65,7 @@ INSTALLED = re.compile(  # the suite runs in what this makes, and CI makes it ju
 )
 NOT_RUN = [  # how a command begins, its page, and words of the page on what it takes and gives
     ("python -m pytest -n 2", "README.md", "some minutes on two cores"),
+    ("python experiments/bounds.py --out", "docs/bound.md", "in half a minute on one core"),
     ("python experiments/real.py --device cuda --processes 11", "docs/checkpoint.md",
      "Without a GPU the same takes hours"),
     ("python experiments/map.py --task small", "docs/saving.md", "the second hours"),
@@ -80,7 +79,8 @@ NOT_RUN = [  # how a command begins, its page, and words of the page on what it 
     ("python tools/kill_loop.py", "docs/running.md", "a quarter of an hour"),
     ("python tools/inject_faults.py", "docs/running.md", "25 minutes"),
     ("pip install -r requirements.txt -c", "docs/running.md", "To install just these"),
-    ("python tools/bench.py --growth", "docs/speed.md", "the next four take has not been"),
+    ("python tools/bench.py --job", "docs/speed.md", "the next four take has not been"),
+    ("python tools/bench.py --growth", "docs/speed.md", "What they print is in the sections"),
     ("python tools/page_time.py", "docs/watching.md", "Chromium 150 on one quiet machine"),
     ("pip install tensorboard", "docs/watching.md", "writes the numbers of `metrics.jsonl`"),
 ]  # fmt: skip
@@ -88,7 +88,6 @@ NOT_RUN = [  # how a command begins, its page, and words of the page on what it 
 TAKES = {  # words of a page on how long its shortened commands take in full, or what they need
     "README.md": ["ten seconds on one CPU core", "If the checkpoint never solves a problem"],
     "docs/adapters.md": ["It needs a GPU", "The whole run has not been timed"],
-    "docs/bound.md": ["in half a minute on one core"],
     "docs/checkpoint.md": ["in 11 minutes or less on one core"],
     "docs/default-job.md": ["each run in the seconds of its row"],
     "docs/evaluating.md": ["It takes seconds", "as long as that checkpoint takes to answer"],
@@ -347,6 +346,7 @@ def test_the_commands_of_a_page_run(name, shell, project, copy):
 
 @pytest.mark.parametrize("line", [
     "python -c 'import sys; print(sys.argv, sys.path[0]); sys.exit(3)' a 'b c'",
+    "python -c 'import atexit, sys; atexit.register(print, 1); sys.exit(\"a word\")'",
     "echo 'import sys; print(sys.argv)' | python - a; python -c 'print(__name__)'",
     "python a/script.py x; echo $?",
     "python -m a.module x 2>/dev/null | cat",

@@ -21,6 +21,7 @@ import parity
 import plot_bench
 
 import graphs
+from data import task_problems
 from grpo import token_logprobs
 from model import load
 from plumbing.config import Config, RolloutConfig
@@ -59,6 +60,15 @@ def test_both_sides_sample_and_learn(capsys):
     row = bench.measure(models, 2, 3, Namespace(new=2, repeats=1, device="cpu"), machine)
     bench.show("tiny", row)
     assert "whole step" in capsys.readouterr().out
+
+
+def test_the_steps_of_the_default_job_are_measured_on_both_sides(monkeypatch, capsys):
+    """With the settings of small.json, whatever they are by now, on two of its problems."""
+    monkeypatch.setattr(bench, "task_problems", lambda task, n, rng: task_problems(task, 2, rng))
+    found = bench.job(Namespace(device="cpu", repeats=1))
+    assert set(found) == {"sampling", "step"}
+    assert all(min(seconds) > 0 for ways in found.values() for seconds in ways.values())
+    assert capsys.readouterr().out.count("default job, ") == 2
 
 
 def test_the_figure_of_the_speed(tmp_path):

@@ -9,6 +9,7 @@ imported by each command anew.
     python tests/warm.py SOCKET WORD ...  asks it for `python WORD ...` and ends as that does
 """
 
+import gc
 import importlib
 import json
 import os
@@ -39,6 +40,7 @@ def serve(address: str) -> None:
         importlib.import_module(name)
     for name in ("AutoModelForCausalLM", "AutoTokenizer"):  # imported when they are first asked for
         getattr(sys.modules["transformers"], name)
+    gc.freeze()  # else every fork walks through all of it when it ends, which takes a second
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
