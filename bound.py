@@ -356,7 +356,8 @@ def _certainty(delta: np.ndarray) -> np.ndarray:
 def _divide(needed: ArrayLike, offered: ArrayLike) -> np.ndarray:
     """Return needed / offered; inf where something is needed and nothing is offered.
 
-    Every bound ends here, and so has an answer for p0 = p1, where no reward tells anything.
+    What divides by a divergence ends here, and so has an answer for p0 = p1, where no reward tells
+    anything.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(needed == 0, 0.0, np.where(np.isinf(offered), 0.0, needed / offered))

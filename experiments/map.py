@@ -318,16 +318,13 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def pairs(records: list[dict], task: str, selector: str, rates: dict[int, dict]) -> list[list]:
+def pairs(records: list[dict], selector: str, rates: dict[int, dict]) -> list[list]:
     """Return (shares, baselines) the runs of each baseline and of the selector, [] where none."""
     found = []
     for share in SHARES:
-        mine = [r for r in records if r["share"] == share]
-
-        def runs(arm: str, share: int = share, mine: list[dict] = mine) -> list[dict]:
-            return of_table(mine, arm, rates[share].get(arm, UNKNOWN))
-
-        found.append([(runs(arm), runs(selector)) for arm in BASELINES])
+        mine, rate = [r for r in records if r["share"] == share], rates[share]
+        runs = {arm: of_table(mine, arm, rate.get(arm, UNKNOWN)) for arm in ARMS}
+        found.append([(runs[arm], runs[selector]) for arm in BASELINES])
     return found
 
 
@@ -359,7 +356,7 @@ def show(records: list[dict], task: str) -> None:
         for selector in SELECTORS:
             print(f"\nRollouts of baselines over those of `{selector}`, {SIDES[side]}\n")
             print("| teach | " + " | ".join(BASELINES) + " |\n|" + "---|" * (len(BASELINES) + 1))
-            for share, row in zip(SHARES, pairs(records, task, selector, rates), strict=True):
+            for share, row in zip(SHARES, pairs(records, selector, rates), strict=True):
                 cells = [
                     saved_cell(*pair, PLACES[task].level) if all(pair) else "not run"
                     for pair in row
@@ -369,11 +366,11 @@ def show(records: list[dict], task: str) -> None:
 
 def draw(records: list[dict], task: str, path: Path) -> Path:
     """Draw the map: shares down, baselines across, one panel per selector and kind of rate."""
-    plt, rates = pyplot(), sides(records, task)
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    theory, rates = theories(task, results("")), sides(records, task)
+    figure, axes = pyplot().subplots(2, 2, figsize=(11, 8), layout="constrained")
     panels = [(side, selector) for side in rates for selector in SELECTORS]
     for axis, (side, selector) in zip(axes.flat, panels, strict=True):
-        draw_panel(axis, pairs(records, task, selector, rates[side]), task, side, selector)
+        draw_panel(axis, pairs(records, selector, rates[side]), theory[side], selector)
         axis.set_title(f"over {selector}, {SIDES[side]}")
     figure.suptitle(
         f"{task}: rollouts of a baseline over a selector's, measured (predicted); M: its batch"
@@ -381,9 +378,9 @@ def draw(records: list[dict], task: str, path: Path) -> Path:
     return save(figure, path, dpi=110)
 
 
-def draw_panel(axis: "Axes", cells: list[list], task: str, side: str, selector: str) -> None:
+def draw_panel(axis: "Axes", cells: list[list], theory: Theory, selector: str) -> None:
     """Draw one table of ratios in colours, with the prediction for each below it."""
-    theory, level = theories(task, results(""))[side], PLACES[task].level
+    plt, task, level = pyplot(), theory.task, PLACES[theory.task].level
     values = np.full((len(SHARES), len(BASELINES)), np.nan)
     for y, share in enumerate(SHARES):
         under = theory.selector(share, tours=selector == "dopr")
@@ -397,7 +394,7 @@ def draw_panel(axis: "Axes", cells: list[list], task: str, side: str, selector: 
             colour = "white" if values[y, x] > 14 else "black"
             axis.text(x, y, text, ha="center", va="center", fontsize=10, color=colour)
             if values[y, x] >= 10 and seen[0] not in "<>":
-                frame = pyplot().Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
+                frame = plt.Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, fill=False, lw=2.5)
                 axis.add_patch(frame)
     axis.imshow(np.log10(values), cmap="RdYlGn", vmin=-1.3, vmax=1.3, aspect="auto")
     axis.set_xticks(range(len(BASELINES)), list(BASELINES))

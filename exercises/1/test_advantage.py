@@ -41,7 +41,8 @@ def test_two_of_eight_right_without_division(answer):
     away = torch.tensor(TWO_OF_EIGHT).double() - 0.25
     mistakes = {
         "with normalize='none' nothing is to be divided": away / (3 / 16) ** 0.5,
-        "with normalize='none' nothing is to be divided, and here G - 1 is": away / (3 / 14) ** 0.5,
+        "with normalize='none' nothing is to be divided, and you divide by the standard deviation "
+        "with G - 1": away / (3 / 14) ** 0.5,
         "the mean of the group was not taken away": torch.tensor(TWO_OF_EIGHT).double(),
         "the sign is turned round: what is better than its group must be positive": -away,
         FEW: NOTHING,

@@ -16,10 +16,15 @@ def after(answer, mean, variance, rewards, ema=B):
     return numbers(found, (2,), "remember")
 
 
+def by_hand(b):
+    """The mean and variance of a new problem after ONE_OF_FOUR, which counts with weight b."""
+    m, v, r, s2 = 0.5, 0.25, 0.25, 3 / 16
+    return [m + b * (r - m), (1 - b) * v + b * (s2 + (1 - b) * (r - m) ** 2)]
+
+
 def test_one_group_of_a_new_problem(answer):
     m, v, r, s2 = 0.5, 0.25, 0.25, 3 / 16
-    mean = m + B * (r - m)
-    right = (1 - B) * v + B * (s2 + (1 - B) * (r - m) ** 2)
+    mean, right = by_hand(B)
     mistakes = {
         "(r - m) is taken with the *new* mean: compute the variance first": [
             mean, (1 - B) * v + B * (s2 + (1 - B) * (r - mean) ** 2)],
@@ -43,14 +48,9 @@ def test_one_group_of_a_new_problem(answer):
 
 
 def test_the_weight_of_the_newest_group_is_ema(answer):
-    m, v, r, s2 = 0.5, 0.25, 0.25, 3 / 16
-
-    def with_weight(b):
-        return [m + b * (r - m), (1 - b) * v + b * (s2 + (1 - b) * (r - m) ** 2)]
-
-    mistakes = {"the weight is 0.3 whatever `ema` is": with_weight(0.3)}
-    found = after(answer, m, v, ONE_OF_FOUR, ema=0.9)
-    explain(found, with_weight(0.9), mistakes, "a new problem, rewards 1 0 0 0, ema 0.9")
+    mistakes = {"the weight is 0.3 whatever `ema` is": by_hand(0.3)}
+    found = after(answer, 0.5, 0.25, ONE_OF_FOUR, ema=0.9)
+    explain(found, by_hand(0.9), mistakes, "a new problem, rewards 1 0 0 0, ema 0.9")
 
 
 def test_of_zeros_and_ones_the_variance_is_that_of_a_coin_with_the_running_mean(answer):
