@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -498,9 +499,13 @@ def test_random_problems_do_not(tmp_path, monkeypatch):
 # ---- pytest, as a student types it
 
 
+UNCUT_SUMMARY = ("CI", "BUILD_NUMBER")  # where one is set, pytest prints each failure twice, whole
+
+
 def pytest_says(*words):
     asked = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
-    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    student = {name: value for name, value in os.environ.items() if name not in UNCUT_SUMMARY}
+    ran = subprocess.run(asked, cwd=ROOT, env=student, capture_output=True, text=True)
     return ran.returncode, ran.stdout
 
 
