@@ -107,7 +107,7 @@ def scores(records: list[dict]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def verdict(share: float) -> bool | float:
+def recorded(share: float) -> bool | float:
     """Return a verdict as the record writes it: true, false, or a share of a success."""
     return bool(share) if share in (0, 1) else share
 
@@ -133,9 +133,9 @@ def evaluate(
         stream.manual_seed(stream_seed(seed, problem.text))
         sampled = policy.attempt(problem, k, stream) if k else None
         yield {
-            "greedy": text, "greedy_right": verdict(policy.verdict(problem, text, row)),
+            "greedy": text, "greedy_right": recorded(policy.verdict(problem, text, row)),
             "responses": sampled.texts if sampled else [],
-            "right": [verdict(share) for share in sampled.solved] if sampled else [],
+            "right": [recorded(share) for share in sampled.solved] if sampled else [],
         }  # fmt: skip
 
 

@@ -93,10 +93,10 @@ def counted_tokens(group: Group, mask_truncated: bool) -> Tensor:
     return group.mask * group.finished[:, None] if mask_truncated else group.mask
 
 
-def is_read(group: Group, A: Tensor, update: UpdateConfig) -> bool:
-    """Say whether an update reads a group: its rewards differ, or there is a KL penalty.
+def is_used(group: Group, A: Tensor, update: UpdateConfig) -> bool:
+    """Say whether an update uses a group: its rewards differ, or there is a KL penalty.
 
-    One of which no token counts is not read, as momentum alone would move the weights.
+    One of which no token counts is not used, as momentum alone would move the weights.
     """
     counts = bool(counted_tokens(group, update.mask_truncated).any())
     return counts and (update.kl_coef > 0 or bool(A.any()))
@@ -199,7 +199,7 @@ def grpo_loss(
         if ref_logp is None:
             raise ValueError("kl_coef > 0 needs ref_logp")
         # k3 = exp(d) - 1 - d, for samples of pi, estimates KL(pi || pi_ref) and is never negative
-        # (Schulman 2020).  Its gradient is another one's, of KL(pi_ref || pi): on samples of pi it
+        # (Schulman 2020).  Its gradient is that of KL(pi_ref || pi) instead: on samples of pi it
         # is (1 - pi_ref/pi) grad logp, whose mean is -sum pi_ref grad logp; near pi_ref both agree.
         # expm1, since exp(d) - 1 is 0 in float32 for the small d of training.
         d = torch.where(mask.bool(), ref_logp - logp, 0.0)

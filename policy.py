@@ -150,7 +150,7 @@ class Policy:
         if not {0, 1}.issuperset(solved):
             raise UserError(f"the verdicts of {problem.text!r} must be 0 or 1: {solved}", code=1)
         rewards = numbers(self.rewards(problem, texts, solved, group), n, "rewards")
-        return self.reward.verdicts(solved, rewards), rewards
+        return self.reward.successes(solved, rewards), rewards
 
     def prompt(self, problem: Problem) -> list[int]:
         """Return the prompt's tokens, which are made once; see `prompts`."""
@@ -209,7 +209,7 @@ class Policy:
         return accuracies(chain(*of_all))
 
     def verdict(self, problem: Problem, text: str, row: Group) -> float:
-        """Return the verdict on one response, whose reward is asked for only where it is that."""
+        """Return the verdict on one response; its reward is asked for only where that decides."""
         if self.reward.verified:
             return self.verdicts(problem, [text])[0]
         return self.judge(problem, [text], row)[0][0]

@@ -15,10 +15,10 @@ much a response is better than its group.  What the selectors learn from and wha
 is the *verdict*: the verifier's where it takes part in the reward, also with a weight of 0; where
 it does not, the reward itself, clipped to [0, 1], as a share of a success.
 
-Try changing first: `CACHE`, the share of a response's tokens in which the penalty grows, with
-`small.json --set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`, where
-many workings do not fit.  At 1, where every token costs something, it ends at 74.0, 69.5 and 69.0%
-on seeds 0 to 2, and at the default 0.2 at 74.0, 69.5 and 68.5%.  At 0.05 only a response that
+Try changing first: `OVERLONG_SHARE`, the share of a response's tokens in which the penalty grows,
+with `small.json --set 'reward={"verifier": 1, "overlong": 1}' --set rollout.max_new_tokens=24`,
+where many workings do not fit.  At 1, where every token costs something, it ends at 74.0, 69.5 and
+69.0% on seeds 0 to 2, and at the default 0.2 at 74.0, 69.5 and 68.5%.  At 0.05 only a response that
 reaches the limit is punished, and it ends at 74.0, 20.0 and 20.0%.
 
 The user's file is ordinary Python and is run, as it is the user who names it.  No file is ever
@@ -47,7 +47,7 @@ from plumbing.json_files import read_bytes
 from rollout import Group
 from verifier import extract_answer
 
-CACHE = 0.2  # L_cache as a share of L_max; in DAPO 4,096 of 20,480 tokens
+OVERLONG_SHARE = 0.2  # L_cache as a share of L_max; in DAPO 4,096 of 20,480 tokens
 MOST_BYTES = 1_000_000  # of a user's file
 
 
@@ -58,11 +58,11 @@ class Response:
     text: str  # as the verifier reads it, the prefill in front
     solved: float  # the verifier's verdict, 1.0 or 0.0
     length: int  # tokens, the stop token included
-    finished: bool  # whether a stop token ended it, and not the limit
+    finished: bool  # whether a stop token or text ended it, and not the limit
     limit: int  # L_max, `rollout.max_new_tokens`
 
 
-def verdict(response: Response, problem: Problem) -> float:
+def is_right(response: Response, problem: Problem) -> float:
     """Return 1.0 for an answer that the verifier accepts, and 0.0 for any other response."""
     return response.solved
 
@@ -81,13 +81,14 @@ def overlong(response: Response, problem: Problem) -> float:
         0                                     where |y| <= L_max - L_cache
         ((L_max - L_cache) - |y|) / L_cache   up to L_max, where it is -1
 
-    A response that is cut off has L_max tokens.  L_cache is `CACHE` of L_max, in whole tokens.
+    A response that is cut off has L_max tokens.  L_cache is `OVERLONG_SHARE` of L_max, in whole
+    tokens.
     """
-    cache = max(1, round(CACHE * response.limit))
+    cache = max(1, round(OVERLONG_SHARE * response.limit))
     return max(-1.0, min(0.0, (response.limit - cache - response.length) / cache))
 
 
-READY = {"verifier": verdict, "format": well_formed, "overlong": overlong}
+READY = {"verifier": is_right, "format": well_formed, "overlong": overlong}
 
 
 class Reward:
@@ -125,7 +126,7 @@ class Reward:
         responses = [Response(*row, limit=self.limit) for row in rows]
         return [sum(weight * pay(y, problem) for weight, pay in self.parts) for y in responses]
 
-    def verdicts(self, solved: list[float], rewards: list[float]) -> list[float]:
+    def successes(self, solved: list[float], rewards: list[float]) -> list[float]:
         """Return what counts as a success, (G,): the verifier's verdicts, or clipped rewards."""
         return solved if self.verified else [min(1.0, max(0.0, r)) for r in rewards]
 

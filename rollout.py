@@ -81,7 +81,7 @@ def generate_groups(
     generator: torch.Generator, part: slice = slice(None), at_once: int = 128, graph: bool = False,
     compiled: bool = False, text_stops: TextStops | None = None,
 ) -> list[Group]:  # fmt: skip
-    """Sample n responses to each of several prompts; a group says what it would say alone.
+    """Sample n responses to each of several prompts; each group is the same as if sampled alone.
 
     `temperature` 0 takes the likeliest token; `top_k` 0 and `top_p` 1 keep the whole distribution.
     `part` samples only these of the n rows, each as it would be in the whole.  Prompts of like

@@ -16,8 +16,8 @@ mean r and population variance s2:
     A_i = V_i + c h_i sqrt(ln(1+t) / (1+n_i))    acquisition; c = `bonus`, t = groups seen so far
     h_i = clip(H_i / mean H, 1/2, 2)             entropy gate; 1 where H_i is unknown, and always 1
                                                  with `entropy` "none", as in `small.json`
-    + 1 where n_i = 0                            with `tour`, as in `small.json`: since V_i <= 1,
-                                                 every problem is tried once before any twice
+    + 1 where n_i = 0                            with `tour`, as in `small.json`: of the candidates
+                                                 those never tried go first, as V_i <= 1
 
 DoPR's own formulas are not known to us.  This is *our* reading of "reward volatility" and
 "exploration bonus": v holds both GRPO's variance within a group and the historical variance of
@@ -68,7 +68,7 @@ class OneShotSelector:
     Of rewards between 0 and 1 it keeps mean and variance as they are; then v <= m (1-m).
     `n_problems` is the size of the pool.  `entropy` says whose entropy scales the bonus: that of
     the sampled tokens ("policy"), of the answers they led to ("answers"), or nobody's ("none").
-    With `tour` every problem is tried once before any is tried twice, as UCB1 begins.  Raises
+    With `tour` candidates that were never tried go first, as UCB1 begins.  Raises
     ValueError for parameters, candidates or rewards that make no sense.
     """
 
@@ -187,8 +187,8 @@ class Informative(OneShotSelector):
     tries is wrong, so that something is left to learn.  The pass rate p is Beta(1/2 + hits, 1/2 +
     misses), Jeffreys' prior, and each visit first multiplies both counts by 1 - `ema`.  With G = 8
     a problem that was never visited has V = .42; after one group it has .80 if 4 of 8 were right,
-    .29 if none was and .04 if all were.  sqrt(v) is as large for a problem never visited as for one
-    that was seen to vary, and after one visit with 4 of 8 as after many; this is not.  The formula
+    .29 if none was and .04 if all were.  sqrt(v) cannot tell a problem never visited from one that
+    was seen to vary, nor one visit with 4 of 8 from many; V_i can.  The formula
     is ours.  The product is a score, not the probability of both, which is 1 - E p^G - E q^G -
     E p^3 + E p^(G+3) + E p^3 q^G with q = 1-p (.46 for an unseen problem).  With a flat prior, 1 in
     place of 1/2, a problem that failed once has .47, and at least .22 however often it fails: the
@@ -229,7 +229,7 @@ class Informative(OneShotSelector):
 
 
 # ------------------------------------------------------------------------------------- baselines
-# Each differs from DoPR in one thing and keeps its memory, so that every arm logs the same numbers.
+# Each keeps DoPR's memory, whatever it chooses by, so that every arm logs the same numbers.
 
 
 class VolatilityOnly(OneShotSelector):
@@ -242,7 +242,7 @@ class VolatilityOnly(OneShotSelector):
 class UcbOnly(OneShotSelector):
     """No volatility: the candidate with the fewest visits, so that problems take turns.
 
-    It counts visits and reads no reward.
+    It counts visits and reads no reward; `entropy` may give some problems more turns.
     """
 
     def volatility(self, candidates: Sequence[int]) -> np.ndarray:

@@ -17,7 +17,7 @@ Where it stands: this is where everything meets.  `train` carries out these line
 candidates.
 
 Try changing first: `--set selector.name=random_one`, then `full_batch`, each with an `--out` of its
-own.  After the same 1,480 rollouts they end at 60.0 and 20.0% instead of 99.0% (seed 0): of the
+own.  Within the same 1,480 rollouts they end at 60.0 and 20.0% instead of 99.0% (seed 0): of the
 groups of random problems 13 are informative instead of 101, and one skill is learned; and 1,480
 rollouts buy the full batch of 32 problems five updates.
 """
@@ -36,7 +36,7 @@ import torch
 import report
 from data import Problem
 from grpo import (
-    group_advantages, grpo_loss, is_read, log_ratios, token_logprobs, token_weights, update_policy,
+    group_advantages, grpo_loss, is_used, log_ratios, token_logprobs, token_weights, update_policy,
 )  # fmt: skip
 from lora import merged_weights, save_adapters
 from plumbing import checkpoint, disk, parallel, setup
@@ -80,13 +80,13 @@ def train(
 
         # 4. Learn.  Each response is compared with the mean of its group.  In a group of equal
         # rewards none was better than another: it teaches nothing, though it was paid for.  Only a
-        # KL penalty reads it: what the policy could and could not do there, it shall not forget.
+        # KL penalty uses it, which keeps the policy near its start there: it forgets less.
         pairs = [
             (attempt.group, group_advantages(attempt.rewards, cfg.update.advantage))
             for attempt in attempts
         ]  # each a group and its advantages (G,)
         informative = sum(bool(A.any()) for _, A in pairs)
-        learned = [(g, A.to(model.device)) for g, A in pairs if is_read(g, A, cfg.update)]
+        learned = [(g, A.to(model.device)) for g, A in pairs if is_used(g, A, cfg.update)]
         stats = {"loss": 0.0}
         if learned:
             if cfg.update.decay:  # the rate falls linearly, to 0 after the last step

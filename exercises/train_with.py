@@ -97,7 +97,7 @@ def memory(mine: ModuleType) -> Places:
 
         def exploration(self, candidates):  # noqa: ANN001, ANN202
             visits = self.visits[candidates]  # (M,)
-            first = self.tour * (visits == 0)  # every problem once before any twice
+            first = self.tour * (visits == 0)  # candidates never tried go first
             return first + mine.bonus(visits, self.t, self.bonus)
 
         def update(self, i, rewards, entropy=None):  # noqa: ANN001, ANN202

@@ -128,7 +128,7 @@ class SelectorConfig:
         "none", "whose entropy scales the bonus: that of sampled tokens, of answers, or none"
     )
     tour: bool = key(
-        False, "try every problem once before any twice; only in arms that have the bonus"
+        False, "candidates never tried before go first; only in arms that have the bonus"
     )
 
     def __post_init__(self) -> None:

@@ -379,12 +379,12 @@ def test_a_group_that_was_all_cut_off_is_not_read_and_moves_nothing():
     """An update without a gradient would move the weights by AdamW's momentum."""
     group, A, none = cut_off(), torch.tensor(ROW_ADVANTAGES), torch.zeros(8)
     masked, penalised = UpdateConfig(mask_truncated=True), UpdateConfig(kl_coef=0.1)
-    assert grpo.is_read(group, A, masked) and grpo.is_read(group, none, penalised)
-    assert not grpo.is_read(group, none, UpdateConfig())
+    assert grpo.is_used(group, A, masked) and grpo.is_used(group, none, penalised)
+    assert not grpo.is_used(group, none, UpdateConfig())
     group.finished[:] = False
-    assert not grpo.is_read(group, A, masked) and grpo.is_read(group, A, UpdateConfig())
+    assert not grpo.is_used(group, A, masked) and grpo.is_used(group, A, UpdateConfig())
     both = UpdateConfig(mask_truncated=True, kl_coef=0.1)
-    assert not grpo.is_read(group, A, both)
+    assert not grpo.is_used(group, A, both)
 
 
 def test_beside_another_group_one_that_was_all_cut_off_counts_for_nothing():

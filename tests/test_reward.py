@@ -18,7 +18,7 @@ from plumbing.command import UserError
 from plumbing.config import Config, all_keys, build, read_config, selectors
 from plumbing.record import read_steps
 from policy import Policy
-from reward import CACHE, Response, Reward, overlong, well_formed
+from reward import OVERLONG_SHARE, Response, Reward, overlong, well_formed
 from rollout import Group
 
 SUM = Problem("1+1=", "2", fields={"unit": "apples"})
@@ -75,7 +75,7 @@ def test_the_punishment_never_shrinks_with_length_and_ends_at_minus_one(limit, d
     shorter, longer = sorted(data.draw(st.lists(st.integers(1, limit), min_size=2, max_size=2)))
     costs = [overlong(said(length, limit), SUM) for length in (shorter, longer, limit)]
     assert 0 >= costs[0] >= costs[1] >= costs[2] == -1
-    cache = max(1, round(CACHE * limit))
+    cache = max(1, round(OVERLONG_SHARE * limit))
     assert (costs[0] == 0) == (shorter <= limit - cache)  # 0 and not -1e-16, which would be unequal
 
 
@@ -115,7 +115,7 @@ def test_the_default_is_the_verdict_and_nothing_else():
     ],
 )
 def test_a_verdict_is_the_verifiers_or_the_clipped_reward(named, expected):
-    verdicts = Reward(named, 40).verdicts([1.0, 0.0, 0.0, 1.0], [3.0, 0.25, 0.0, -2.0])
+    verdicts = Reward(named, 40).successes([1.0, 0.0, 0.0, 1.0], [3.0, 0.25, 0.0, -2.0])
     assert verdicts == expected
 
 

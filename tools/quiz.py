@@ -42,6 +42,9 @@ QUESTIONS = [
              "better than anything else, and nothing is learned."),
     Question("selector.candidates=1", "there is nothing to choose from", 60.0, 17, 185,
              "A random problem is tried, and eight of 80 can teach: enough for one skill of two."),
+    Question("selector.name=full_batch", "all 32 candidates are rolled out, in five steps", 20.0,
+             11, 160, "The rollouts buy five updates, each the average of some two informative "
+             "groups: too few to change any of the likeliest answers."),
     Question("selector.bonus=1", "the selector explores very much", 98.5, 47, 185,
              "The bonus outweighs the history; half as many groups teach, still enough of them."),
     Question("selector.name=random_one update.lr=8e-4",

@@ -61,7 +61,7 @@ def with_keys(answer, keys):
     solved = [float(verify(text, PLAIN.answer)) for text in SOLVED]
     rewards = reward(PLAIN, SOLVED, solved, group)
     advantages = group_advantages(rewards, cfg.update.advantage)
-    return torch.tensor(rewards), torch.tensor(reward.verdicts(solved, rewards)), advantages
+    return torch.tensor(rewards), torch.tensor(reward.successes(solved, rewards)), advantages
 
 
 def mended(answer):
