@@ -3,7 +3,7 @@
     python experiments/map.py --predict             what theory says, before any run: seconds
     python experiments/map.py                       every run of the default task: hours
     python experiments/map.py --task tables         the task that needs more updates
-    python experiments/map.py --quick               three shares, two rates, one seed
+    python experiments/map.py --quick               three shares, two rates, one seed: 11 minutes
     python experiments/map.py --tables --figure map.png    tables and map of the runs that are there
     python experiments/map.py --shares 5 --arms dopr --seeds 0          only this part of the runs
 
@@ -429,7 +429,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--figure", type=file_to_write, metavar="FILE", help="where the map is drawn [not at all]")
     args = parser.parse_args(argv)
     if args.quick:
-        args.shares, args.rates, args.seeds, args.tune = (5, 10, 25), (1e-4, 1.2e-3), (0,), (100,)
+        args.shares, args.rates, args.seeds, args.tune = (5, 10, 25), (1e-4, 4e-4), (0,), (100,)
     args.out = args.out or results(f"map-{args.task}{'-quick' * args.quick}.jsonl")
     return args
 
