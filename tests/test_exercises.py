@@ -104,6 +104,12 @@ WRONG = {
     ),
     "takes the maximum": (2, "torch.minimum", "torch.maximum", "the larger of the two losses"),
     "maximises": (2, "return -(weights", "return (weights", "sign is turned"),
+    "takes the maximum and maximises": (
+        2,
+        "return -(weights * torch.minimum(",
+        "return (weights * torch.maximum(",
+        "and the minus is missing",
+    ),
     "forgets the end": (
         2,
         "torch.where(mask.bool(), logp - old_logp, 0.0)",
@@ -179,6 +185,12 @@ WRONG = {
         "one pass must read all",
     ),
     "a proof without absolute values": (4, ".abs().max()", ".mean()", "absolute value"),
+    "b for the spread within the group alone": (
+        5,
+        "ema * (s2 + (1 - ema) * (r - mean) ** 2)",
+        "ema * s2 + (1 - ema) * (r - mean) ** 2",
+        "b multiplies all",
+    ),
     "the new mean in the variance": (
         5,
         "(r - mean) ** 2",
@@ -463,6 +475,22 @@ def test_a_wrong_answer_is_refused_with_its_reason(what, base, tmp_path, monkeyp
     path.write_text(source.replace(right, instead))
     said = complaints(number, read_answer(path), base, monkeypatch)
     assert any(message in each for each in said), said
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "np.sqrt(v) + 0.1 / (1 + n)",
+        "v + 0.1 * np.sqrt(np.log(1 + self.t) / (1 + n))",
+        "v / (1 + n)",
+    ],
+)
+def test_a_rule_that_only_resembles_exercise_5_is_accepted(rule, base, tmp_path, monkeypatch):
+    source = (SOLUTIONS / "selector.py").read_text()
+    mine = f"v, n = self.variance[candidates], self.visits[candidates]\n        return {rule}"
+    path = tmp_path / "selector.py"
+    path.write_text(source.replace("return self.hope[candidates]", mine))
+    assert not any(complaints(6, read_answer(path), base, monkeypatch))
 
 
 @pytest.mark.parametrize("response", grader(7).UNDONE)

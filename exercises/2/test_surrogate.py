@@ -57,6 +57,9 @@ def check_loss(answer, advantage):
         "nothing is clipped": loss_with(lambda plain, clipped: plain, advantage),
         "the larger of the two surrogates is taken; PPO takes the smaller one (with the minus "
         "inside, that is the larger of the two losses)": loss_with(max, advantage),
+        "the larger of the two surrogates is taken, and the minus is missing": -loss_with(
+            max, advantage
+        ),
         "the mean is taken; it is to be the sum of weights times surrogates": right / len(RATIOS),
         "the upper end is 1 + clip_low; it has a number of its own, clip_high": -sum(
             min(r * advantage, c * advantage) for r, c in zip(RATIOS, symmetric, strict=True)
@@ -104,7 +107,10 @@ def test_each_response_has_its_own_advantage(answer):
         A, ones = torch.tensor([1.0, -0.5]), torch.ones(2, L)
         found = answer.clipped_loss(ratios.log(), 0 * ones, A, ones, ones / 4, LOW, HIGH)
         right = -(ratios * A[:, None]).sum() / 4
-        mistakes = {"not the sum over both responses": [-ratios[0].sum() / 4]}
+        mistakes = {
+            "not the sum over both responses": [-ratios[0].sum() / 4],
+            "the weights, 1/4 here, are not used": 4 * right,
+        }
         if L == 2:
             mistakes["the advantages go along the tokens; make them (G, 1), one per row"] = (
                 -(ratios * A[None, :]).sum() / 4

@@ -8,7 +8,8 @@ def token_weights(mask: Tensor, aggregate: str, constant_length: int | None = No
 
     mask is 1.0 on response tokens and 0.0 after the end of each response.
     "token" (DAPO): all tokens of the group count alike; their weights sum to 1.
-    "sequence" (GRPO): all responses count alike, and so do the tokens within one; sum 1.
+    "sequence" (GRPO): all responses count alike, and so do the tokens within one; sum 1,
+    or less where a response is empty.
     "constant" (Dr. GRPO): every token counts 1 / (G * constant_length), L where that is None.
     A response, or a whole group, of which no token counts has weights 0.
     """

@@ -33,6 +33,8 @@ def test_one_group_of_a_new_problem(answer):
         "the factor (1-b) in front of (r - m)^2 is missing": [
             mean, (1 - B) * v + B * (s2 + (r - m) ** 2)],
         "the spread between visits, (1-b) (r - m)^2, is missing": [mean, (1 - B) * v + B * s2],
+        "b multiplies all that is in the square brackets": [
+            mean, (1 - B) * v + B * s2 + (1 - B) * (r - m) ** 2],
         "the group's own variance s2 is missing": [mean, (1 - B) * v + B * (1 - B) * (r - m) ** 2],
         "the newest group has the weight 1 - b; `ema` is the weight of the newest": [
             m + (1 - B) * (r - m), B * v + (1 - B) * (s2 + B * (r - m) ** 2)],
