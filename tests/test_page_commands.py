@@ -109,7 +109,7 @@ TAKES = {  # words of a page on how long its shortened commands take in full, or
     "docs/why-not-ten.md": ["(about 1 minute)"],
     "docs/your-task.md": ["Training takes some six minutes on one idle core"],
     "exercises/1/README.md": ["It takes ten to twenty seconds of one core"],
-    "exercises/2/README.md": ["ten to fifteen seconds; four updates take twice that"],
+    "exercises/2/README.md": ["ten to fifteen seconds, with four updates twice that"],
     "exercises/3/README.md": ["Ten seconds each"],
     "exercises/4/README.md": ["In ten seconds or more"],
     "exercises/5/README.md": ["in ten to twenty seconds"],
