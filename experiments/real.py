@@ -363,7 +363,8 @@ def show(records: list[dict]) -> None:
             if any(r["seed"] in seeds for r in mine):
                 found = overview(mine, cell, ARMS, seeds)
                 print(f"\nRollouts to {LEVEL:.0%}, by learning rate, on {title}\n\n{found}")
-        sides = {"All at the equal rate": dict.fromkeys(ARMS, EQUAL_RATE)}
+        seen = sorted({r["rate"] for r in mine if r["seed"] in SEEDS})
+        sides = {f"All at {rate:g}": dict.fromkeys(ARMS, rate) for rate in seen}
         if best := best_rates(records, share):
             sides["Each arm at its best rate"] = best
         for title, rates in sides.items():
