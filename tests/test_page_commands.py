@@ -66,8 +66,10 @@ INSTALLED = re.compile(  # the suite runs in what this makes, and CI makes it ju
 NOT_RUN = [  # how a command begins, its page, and words of the page on what it takes and gives
     ("python -m pytest -n 2", "README.md", "some minutes on two cores"),
     ("python experiments/bounds.py --out", "docs/bound.md", "in half a minute on one core"),
-    ("python experiments/real.py --device cuda --processes 11", "docs/checkpoint.md",
-     "Without a GPU the same takes hours"),
+    ("python experiments/real.py --device cuda --processes 11", "docs/rare-problems.md",
+     "The first took 3.4 minutes"),
+    ("python experiments/real.py --model FOLDER", "docs/rare-problems.md",
+     "The first takes an hour"),
     ("python experiments/map.py --task small", "docs/saving.md", "the second hours"),
     ("torchrun --nproc-per-node 4", "docs/gpu.md", "The third command needs four GPUs"),
     ("python tools/gpu.py --out gpu.json", "docs/gpu.md", "about six minutes"),
