@@ -40,10 +40,12 @@ of a baseline over that of a selector, with a bootstrap interval that draws the 
 marked ">" where the baseline did not always arrive, so that it is a bound, and "<" where the
 selector did not.  Seconds are those of rollouts and updates, without evaluations, and of runs that
 shared the machine.  The last accuracies are those at which runs ended, so 50% and more wherever a
-run arrived.  The last line says how often a product was paid.
+run arrived.  The last lines say how often a product was
+paid, and for what.
 """
 
 import argparse
+import json
 import math
 import sys
 import tempfile
@@ -82,6 +84,7 @@ from data import Problem, plain_sums, write_jsonl
 from plumbing.command import Parser, UserError, command, file_to_write, whole_number
 from plumbing.config import read_config
 from plumbing.device import kind, pick_device
+from plumbing.record import RESPONSES
 from plumbing.weights import find_folder
 
 CONFIG = ROOT / "configs/smollm2-135m.json"
@@ -173,6 +176,7 @@ def run(
 
     `scratch` is the folder for its temporary files.
     """
+    earned: list[list[str]] = []
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         files = {name: Path(folder) / f"{name}.jsonl" for name in ("pool", "heldout")}
         write_jsonl(files["pool"], pool(share, seed))
@@ -182,8 +186,8 @@ def run(
             "data.pool_size": 0, "data.heldout": files["heldout"], "data.heldout_size": 0,
             "steps": limits[share], "max_rollouts": limits[share], "update.lr": rate,
             "update.decay": "false", "eval_every": ARMS[arm].every, "stop_accuracy": LEVEL,
-            **ARMS[arm].keys,
-        }, within=Path(folder))  # fmt: skip
+            "responses": "true", **ARMS[arm].keys,
+        }, within=Path(folder), look=lambda out: earned.extend(paid_products(out)))  # fmt: skip
     curve, seconds = [[0, 0, 0, summary["accuracy_before"], 0]], 0.0
     paid = {name: [0, 0] for name in KINDS}  # right responses, and all
     for step in steps:
@@ -197,9 +201,21 @@ def run(
     return {
         "share": share, "arm": arm, "rate": rate, "seed": seed, "device": kind(device),
         "curve": curve, "informative": summary["informative_groups"],
-        "groups": summary["rollouts"] // summary["group_size"], "paid": paid,
+        "groups": summary["rollouts"] // summary["group_size"], "paid": paid, "earned": earned,
         "seconds": {name: round(value, 1) for name, value in summary["seconds"].items()},
     }  # fmt: skip
+
+
+def paid_products(run: Path) -> list[list[str]]:
+    """Return the first responses of a run that a product was paid for, with their problems.
+
+    They are to be read: a product may have been learned by heart, or the verifier tricked.
+    """
+    rows = map(json.loads, (run / RESPONSES).read_text(encoding="utf-8").splitlines())
+    paid = [
+        [row["problem"], row["text"]] for row in rows if "*" in row["problem"] and row["solved"]
+    ]
+    return paid[:4]
 
 
 def run_of(record: dict, device: str | None = None) -> tuple:
@@ -209,12 +225,15 @@ def run_of(record: dict, device: str | None = None) -> tuple:
     """
     share, arm, rate, seed = (record.get(name) for name in ("share", "arm", "rate", "seed"))
     paid, seconds = record.get("paid"), record.get("seconds")
+    earned = record.get("earned", [])  # which the oldest records do not have
     if not (
         share in SHARES and arm in list(ARMS) and is_number(rate) and rate > 0
         and is_run(record, columns=5, accuracy=ACCURACY) and record["curve"][0][:3] == [0, 0, 0]
         and isinstance(paid, dict) and list(paid) == list(KINDS)
         and all(isinstance(n, list) and list(map(is_count, n)) == [True] * 2 for n in paid.values())
         and isinstance(seconds, dict) and all(map(is_number, seconds.values()))
+        and isinstance(earned, list) and all(isinstance(pair, list) for pair in earned)
+        and all(list(map(type, pair)) == [str, str] for pair in earned)
     ):  # fmt: skip
         raise ValueError("not the record of a run of real.py")
     if device is not None and record.get("device") != device:
@@ -374,6 +393,9 @@ def show(records: list[dict]) -> None:
     counts = np.sum([list(r["paid"].values()) for r in records], axis=0)  # (kinds, 2)
     said = [f"{n:,} of {of:,} responses to a {KINDS[i]}" for i, (n, of) in enumerate(counts)]
     print(f"\nPaid: {', '.join(said)}")
+    for record in records:
+        for problem, text in record.get("earned", [])[:1]:
+            print(f"{record['arm']}, seed {record['seed']}, paid for {problem}: {text!r}")
 
 
 # ------------------------------------------------------------------------------------ the command

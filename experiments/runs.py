@@ -87,11 +87,13 @@ def budget_of(task: str, arm: str) -> int:
 
 
 def train_once(
-    config: str, settings: dict, within: Path | None = None
+    config: str, settings: dict, within: Path | None = None,
+    look: Callable[[Path], object] = lambda out: None,
 ) -> tuple[list[dict], dict]:  # fmt: skip
     """Run `train.py` with a configuration and these keys set; return its steps and its summary.
 
-    Its folder is a temporary one, in the folder `within` where one is given.
+    Its folder is a temporary one, in the folder `within` where one is given.  `look` is given the
+    folder before it goes.
     """
     usual = {"checkpoint_every": 10**6, "threads": 1, "responses": "false"}
     pairs = [f"{name}={value}" for name, value in {**usual, **settings}.items()]
@@ -104,6 +106,7 @@ def train_once(
         if status:
             reason = said.getvalue().strip().splitlines()[-1].removeprefix("error: ")
             raise UserError(f"a run ended early: {reason}", code=status)
+        look(out)
         return read_steps(out), json.loads((out / "summary.json").read_text())
 
 

@@ -95,13 +95,24 @@ def test_a_run_leaves_a_whole_record(on_base, arm, groups, points):
     assert seconds[0] == 0 and seconds == sorted(seconds)
     assert seconds[-1] == pytest.approx(parts["rollout"] + parts["update"], abs=0.2)
     assert got["informative"] <= groups and parts["evaluate"] > 0
+    assert got["earned"] == []
+
+
+def test_what_a_product_was_paid_for_is_kept_and_shown(tmp_path, capsys):
+    rows = [("8+16=", "is 24", 1.0), ("222*333=", "is 5", 0.0), ("222*333=", "is 73926", 1.0)]
+    lines = [{"problem": p, "text": text, "solved": solved} for p, text, solved in rows]
+    write(tmp_path / "responses.jsonl", *lines)
+    earned = real.paid_products(tmp_path)
+    assert earned == [["222*333=", "is 73926"]]
+    real.main(["--tables", "--out", str(write(tmp_path / "a.jsonl", record(earned=earned)))])
+    assert "dopr, seed 0, paid for 222*333=: 'is 73926'\n" in capsys.readouterr().out
 
 
 def test_what_every_arm_sets(on_base, monkeypatch, tmp_path):
     """The differences between arms are those that the tables speak of, and no other."""
     asked = {}
 
-    def train_once(config, settings, within):
+    def train_once(config, settings, within, look):
         assert within.parent == tmp_path and settings["data.pool"].parent == within
         raise runs.UserError(json.dumps(settings, default=str))
 
@@ -244,7 +255,8 @@ def test_the_tables_of_some_runs(tmp_path, capsys):
 WRONG = [
     {"share": 7}, {"share": [10]}, {"arm": "nobody"}, {"arm": ["dopr"]}, {"rate": 0}, {"seed": -1},
     {"curve": [[0, 0, 0, 0.1]]}, {"curve": [[0, 0, 0, 1.5, 0]]}, {"curve": [[8, 0, 0, 0.1, 0]]},
-    {"groups": 0}, {"paid": {"sum": [1, 2]}}, {"paid": 3}, {"seconds": {"total": "x"}},
+    {"groups": 0}, {"paid": {"sum": [1, 2]}}, {"paid": 3}, {"earned": 3}, {"earned": [["1*2="]]},
+    {"seconds": {"total": "x"}},
     {"paid": {"sum": [1, 2], "product": [1], "wrong product": [0, 1]}},
     {"paid": {"sum": [1, 2], "product": 1, "wrong product": [0, 1]}}, {"seconds": None},
 ]  # fmt: skip
