@@ -188,13 +188,12 @@ class Informative(OneShotSelector):
     misses), Jeffreys' prior, and each visit first multiplies both counts by 1 - `ema`.  With G = 8
     a problem that was never visited has V = .42; after one group it has .80 if 4 of 8 were right,
     .29 if none was and .04 if all were.  sqrt(v) cannot tell a problem never visited from one that
-    was seen to vary, nor one visit with 4 of 8 from many; V_i can.  The formula
-    is ours.  The product is a score, not the probability of both, which is 1 - E p^G - E q^G -
-    E p^3 + E p^(G+3) + E p^3 q^G with q = 1-p (.46 for an unseen problem).  With a flat prior, 1 in
-    place of 1/2, a problem that failed once has .47, and at least .22 however often it fails: the
-    default job then goes on trying products, which it can never do.
-    `experiments/replay.py` leaves out one part after the other.  A reward r between 0 and 1 counts
-    as r of a hit and 1-r of a miss.
+    was seen to vary, nor one visit with 4 of 8 from many; V_i can.  The formula is ours.  The
+    product is a score, not the probability of both, which is 1 - E p^G - E q^G - E p^3 + E p^(G+3)
+    + E p^3 q^G with q = 1-p (.46 for an unseen problem).  With a flat prior, 1 in place of 1/2, a
+    problem that failed once has .47, and at least .22 however often it fails: the default job then
+    goes on trying products, which it can never do.  `experiments/replay.py` leaves out one part
+    after the other.  A reward r between 0 and 1 counts as r of a hit and 1-r of a miss.
     """
 
     MEMORY = (*OneShotSelector.MEMORY, "hits", "misses", "group_size")

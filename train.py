@@ -80,7 +80,7 @@ def train(
 
         # 4. Learn.  Each response is compared with the mean of its group.  In a group of equal
         # rewards none was better than another: it teaches nothing, though it was paid for.  Only a
-        # KL penalty uses it, which keeps the policy near its start there: it forgets less.
+        # KL penalty uses it: it keeps the policy near its start there, so that less is forgotten.
         pairs = [
             (attempt.group, group_advantages(attempt.rewards, cfg.update.advantage))
             for attempt in attempts

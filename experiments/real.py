@@ -40,8 +40,7 @@ of a baseline over that of a selector, with a bootstrap interval that draws the 
 marked ">" where the baseline did not always arrive, so that it is a bound, and "<" where the
 selector did not.  Seconds are those of rollouts and updates, without evaluations, and of runs that
 shared the machine.  The last accuracies are those at which runs ended, so 50% and more wherever a
-run arrived.  The last lines say how often a product was
-paid, and for what.
+run arrived.  The last lines say how often a product was paid, and for what.
 """
 
 import argparse
@@ -212,10 +211,8 @@ def paid_products(run: Path) -> list[list[str]]:
     They are to be read: a product may have been learned by heart, or the verifier tricked.
     """
     rows = map(json.loads, (run / RESPONSES).read_text(encoding="utf-8").splitlines())
-    paid = [
-        [row["problem"], row["text"]] for row in rows if "*" in row["problem"] and row["solved"]
-    ]
-    return paid[:4]
+    paid = [(row["problem"], row["text"]) for row in rows if row["solved"]]
+    return [[problem, text] for problem, text in paid if "*" in problem][:4]
 
 
 def run_of(record: dict, device: str | None = None) -> tuple:
@@ -232,8 +229,8 @@ def run_of(record: dict, device: str | None = None) -> tuple:
         and isinstance(paid, dict) and list(paid) == list(KINDS)
         and all(isinstance(n, list) and list(map(is_count, n)) == [True] * 2 for n in paid.values())
         and isinstance(seconds, dict) and all(map(is_number, seconds.values()))
-        and isinstance(earned, list) and all(isinstance(pair, list) for pair in earned)
-        and all(list(map(type, pair)) == [str, str] for pair in earned)
+        and isinstance(earned, list)
+        and all(isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in earned)
     ):  # fmt: skip
         raise ValueError("not the record of a run of real.py")
     if device is not None and record.get("device") != device:

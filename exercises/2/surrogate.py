@@ -24,6 +24,6 @@ def clipped_loss(
 def direction(ratio: float, advantage: float, clip_low: float, clip_high: float) -> int:
     """Return where a small step of gradient descent on that loss moves the token's probability.
 
-    1: up, -1: down, 0: nowhere, as the gradient is 0.  No autograd: your table.
+    1: up, -1: down, 0: nowhere, as the gradient is 0.  No autograd: it is your table.
     """
     raise NotImplementedError

@@ -215,13 +215,13 @@ def test_my_own_does_not_choose_as_exercise_5_does(answer):
     found, volatility, bonus = [], [], []
     for mine, theirs in histories(answer):
         check_scores(mine)
-        found.append(mine.scores(np.arange(20)))
+        found.append(pairs(mine.scores(np.arange(20))))
         volatility.append(theirs.volatility(np.arange(20)))
         bonus.append(theirs.exploration(np.arange(20)))
 
     def is_exercise_5(c):
-        rule = [v + c * b for v, b in zip(volatility, bonus, strict=True)]
-        return all(np.array_equal(pairs(a), pairs(b)) for a, b in zip(found, rule, strict=True))
+        rule = [pairs(v + c * b) for v, b in zip(volatility, bonus, strict=True)]
+        return np.array_equal(found, rule)
 
     if is_exercise_5(0):
         refuse(
