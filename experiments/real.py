@@ -21,8 +21,9 @@ are tried for every arm on the seeds 100 and 101, on the 10% pool (or on those o
 seeds 0 to 4 are run at the equal rate 1e-5 and at each arm's best rate.
 
 A run ends after two evaluations in a row at the level, or after its budget: 2,560 rollouts for a
-selector, and for a baseline ten times the mean of what the best selector needed on pools of that
-share (at the equal rate, on seeds of the same kind), 12,800 at most.  So the selectors come first.
+selector, and for a baseline fifteen times the mean of what the best selector needed on pools of
+that share at that rate (at the equal rate, where none arrived at that one), on seeds of the same
+kind, 20,480 at most.  So the selectors come first.
 A command that is stopped loses only the runs that were under way, and goes on with what is missing.
 
 Before it begins, the command says how long its runs will take on a CPU: with the step times below,
@@ -60,6 +61,7 @@ from runs import (
     ROLLOUTS,
     SEEDS,
     TOKENS,
+    all_arrive,
     cost_cell,
     cost_to,
     costs,
@@ -95,8 +97,8 @@ RATES = (3e-6, 1e-5, 3e-5, 1e-4)
 EQUAL_RATE = 1e-5  # at which all arms are set beside each other
 TUNING = (100, 101)  # only these seeds pick an arm's best rate
 TUNED = 10  # the share whose pools they are run on, unless others are asked for
-BUDGET, MOST = 2560, 12800  # rollouts of a selector's run; of a baseline's at most
-TIMES = 10  # a baseline's run may take so many times what the best selector needed
+BUDGET, MOST = 2560, 20480  # rollouts of a selector's run; of a baseline's at most
+TIMES = 15  # a baseline's run may take so many times what the best selector needed
 TYPICAL = {5: 1280, 10: 640, 25: 384}  # rollouts of a selector at the equal rate, by guess
 UNKNOWN = 0.0  # a learning rate that is still to be picked
 SECONDS = 4  # a column of a record's curve, behind those of `runs.py`
@@ -169,13 +171,14 @@ def out_of_reach(n: int, rng: np.random.Generator) -> list[Problem]:
 
 def run(
     share: int, arm: str, rate: float, seed: int, *, model: str, device: str,
-    limits: dict[int, int], scratch: str | None = None,
+    limits: dict[tuple[int, float], int], scratch: str | None = None,
 ) -> dict:  # fmt: skip
-    """Train once, at most until the share's limit of rollouts, and return the record of the run.
+    """Train once, at most until the limit for its share and rate, and return the record of the run.
 
     `scratch` is the folder for its temporary files.
     """
     earned: list[list[str]] = []
+    limit = limits[share, rate]  # in rollouts
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         files = {name: Path(folder) / f"{name}.jsonl" for name in ("pool", "heldout")}
         write_jsonl(files["pool"], pool(share, seed))
@@ -183,7 +186,7 @@ def run(
         steps, summary = train_once(str(CONFIG), {
             "model": model, "device": device, "seed": seed, "data.pool": files["pool"],
             "data.pool_size": 0, "data.heldout": files["heldout"], "data.heldout_size": 0,
-            "steps": limits[share], "max_rollouts": limits[share], "update.lr": rate,
+            "steps": limit, "max_rollouts": limit, "update.lr": rate,
             "update.decay": "false", "eval_every": ARMS[arm].every, "stop_accuracy": LEVEL,
             "responses": "true", **ARMS[arm].keys,
         }, within=Path(folder), look=lambda out: earned.extend(paid_products(out)))  # fmt: skip
@@ -255,12 +258,15 @@ def best_rates(records: list[dict], share: int) -> dict[str, float]:
     return best_by_loss(tuning, loss, ARMS, TUNING)
 
 
-def budget(records: Iterable[dict], share: int, seeds: Sequence[int]) -> int:
-    """Return the rollouts after which a baseline's run ends; the most where no selector has run."""
+def budget(records: Iterable[dict], share: int, rate: float, seeds: Sequence[int]) -> int:
+    """Return the rollouts after which a baseline's run ends; the most where no selector arrived."""
     mine = [r for r in records if r["share"] == share]
-    runs = [of_table(mine, arm, EQUAL_RATE, seeds) for arm in SELECTORS]
-    least = min((float(np.mean(costs(some, LEVEL))) for some in runs if some), default=MOST)
-    return min(MOST, 512 * math.ceil(TIMES * least / 512))
+    for at in (rate, EQUAL_RATE):
+        runs = [of_table(mine, arm, at, seeds) for arm in SELECTORS]
+        if arrived := [some for some in runs if some and all_arrive(some, LEVEL)]:
+            least = min(float(np.mean(costs(some, LEVEL))) for some in arrived)
+            return min(MOST, 512 * math.ceil(TIMES * least / 512))
+    return MOST
 
 
 def tuning_jobs(args: argparse.Namespace, _: list[dict]) -> list[tuple]:
@@ -296,8 +302,8 @@ def make_all(args: argparse.Namespace, model: str, scratch: str) -> None:
         wanted = [job for job in part(args, records) if job[1] in arms and job[2] != UNKNOWN]
         seeds = TUNING if part is tuning_jobs else SEEDS
         limits = {
-            share: BUDGET if arms is SELECTORS else budget(records, share, seeds)
-            for share in SHARES
+            (share, rate): BUDGET if arms is SELECTORS else budget(records, share, rate, seeds)
+            for share, _, rate, _ in wanted
         }
         make = partial(run, model=model, device=args.device, limits=limits, scratch=scratch)
         for record in make_runs(make, wanted, args.out, args.processes, recorded):
@@ -319,7 +325,7 @@ def say_time(args: argparse.Namespace, missing: list[tuple]) -> None:
 
 def seconds_of(share: int, arm: str, rate: float, seed: int) -> float:
     """Return about how long a run takes on one core, if it ends where one would expect it."""
-    rollouts = TYPICAL[share] * (1 if arm in SELECTORS else TIMES / 2)
+    rollouts = TYPICAL[share] * (1 if arm in SELECTORS else 5)
     if rate == UNKNOWN or rate > EQUAL_RATE:
         rollouts /= 2
     teaches = 0.5 if arm in SELECTORS else share / 100

@@ -84,7 +84,7 @@ def on_base(in_the_project, monkeypatch):
 
 @pytest.mark.parametrize(("arm", "groups", "points"), [("dopr", 16, 2), ("full_batch_64", 64, 1)])
 def test_a_run_leaves_a_whole_record(on_base, arm, groups, points):
-    got = real.run(10, arm, 1e-5, 0, limits={10: 8 * groups}, **on_base)
+    got = real.run(10, arm, 1e-5, 0, limits={(10, 1e-5): 8 * groups}, **on_base)
     assert real.run_of(json.loads(json.dumps(got)), "cpu") == (10, arm, 1e-5, 0)
     assert got["groups"] == groups == sum(of for _, of in got["paid"].values()) / 8
     assert len(got["curve"]) == 1 + points and got["curve"][-1][runs.ROLLOUTS] == 8 * groups
@@ -119,7 +119,7 @@ def test_what_every_arm_sets(on_base, monkeypatch, tmp_path):
     monkeypatch.setattr(real, "train_once", train_once)
     for arm in real.ARMS:
         with pytest.raises(runs.UserError) as error:
-            real.run(5, arm, 1e-4, 2, limits={5: 2560}, scratch=tmp_path, **on_base)
+            real.run(5, arm, 1e-4, 2, limits={(5, 1e-4): 2560}, scratch=tmp_path, **on_base)
         settings = json.loads(str(error.value))
         assert settings["update.decay"] == "false" and settings["selector.entropy"] == "none"
         assert settings["max_rollouts"] == 2560 and settings["stop_accuracy"] == 0.5
@@ -157,13 +157,16 @@ def test_of_rates_that_never_arrive_the_one_with_the_most_right_is_the_best():
         assert real.best_rates(found, 10) == {"dopr": rates[0]}
 
 
-def test_a_baseline_has_ten_times_the_rollouts_of_the_best_selector():
+def test_a_baseline_has_fifteen_times_the_rollouts_of_the_best_selector():
     later = ((256, 0.5), (320, 0.5))
     mine = [record(), record("informative", costs=later), record("random_one", costs=((8, 0.9),))]
-    assert real.budget(mine, 10, (0, 1)) == 1536  # 1,280, in whole steps of full batch
-    assert real.budget(mine[1:], 10, (0, 1)) == 2560
-    assert real.budget(mine, 5, (0, 1)) == real.budget(mine, 10, (100, 101)) == 12800
-    assert real.budget([record(costs=((2560, 0.4),))], 10, (0, 1)) == 12800
+    mine += [record(rate=3e-5, costs=later), record(rate=1e-4, costs=NEVER)]
+    assert real.budget(mine, 10, 1e-5, (0, 1)) == 2048  # 1,920, in whole steps of full batch
+    assert real.budget(mine[1:], 10, 1e-5, (0, 1)) == real.budget(mine, 10, 3e-5, (0, 1)) == 4096
+    for without in (1e-4, 3e-6):  # no selector arrived at these rates
+        assert real.budget(mine, 10, without, (0, 1)) == 2048
+    assert real.budget(mine, 5, 1e-5, (0, 1)) == real.budget(mine, 10, 1e-5, (100,)) == 20480
+    assert real.budget([record(costs=((2560, 0.5),))], 10, 1e-5, (0, 1)) == 20480
 
 
 @pytest.fixture
@@ -173,7 +176,7 @@ def made(monkeypatch, tmp_path, on_base):
 
     def in_processes(function, missing, processes):
         for share, arm, rate, seed in missing:
-            jobs.append((share, arm, rate, seed, function.keywords["limits"][share]))
+            jobs.append((share, arm, rate, seed, function.keywords["limits"][share, rate]))
             yield record(
                 arm, rate, seed, share, ((64, 0.5), (128, 0.5)) if rate > 3e-5 else ARRIVES
             )
@@ -190,15 +193,14 @@ def command_of(*words):
 def test_selectors_come_first_and_best_rates_after_the_tuning(made, capsys):
     assert command_of("--shares", "25", "--arms", "random_one", "dopr", "--seeds", "0") == 0
     assert "20 runs to make; about" in capsys.readouterr().out
+    limits = {"dopr": lambda rate: 2560, "random_one": lambda rate: 1024 if rate > 3e-5 else 2048}
     tuned = [
-        (10, arm, rate, seed, rollouts)
-        for arm, rollouts in (("dopr", 2560), ("random_one", 1536))
-        for seed in (100, 101) for rate in (3e-6, 1e-5, 3e-5, 1e-4)
+        (10, arm, rate, seed, limit(rate))
+        for arm, limit in limits.items() for seed in (100, 101) for rate in real.RATES
     ]  # fmt: skip
     picked = [
-        (25, arm, rate, 0, rollouts)
-        for arm, rollouts in (("dopr", 2560), ("random_one", 1536)) for rate in (1e-5, 1e-4)
-    ]  # fmt: skip
+        (25, arm, rate, 0, limit(rate)) for arm, limit in limits.items() for rate in (1e-5, 1e-4)
+    ]
     assert made == tuned + picked
     made.clear()
     assert command_of("--shares", "25", "--arms", "random_one", "dopr", "--seeds", "0") == 0
