@@ -25,6 +25,9 @@ teaches, times q; and before that it visits dull problems: on average those that
 teaching one of every skill (`bound.dull_visits`) if it begins to learn as soon as it can, or the
 whole pool if it tours it first, as `dopr` does, to which all that is unseen looks volatile.
 
+A run arrives where two evaluations in a row are at the level: at large rates many touch it once and
+fall again.
+
 How to read it: a cell is the rollouts of a baseline over those of a selector.  ">" marks that the
 baseline did not always arrive, "<" that the selector did not.  In the figure the number in brackets
 is the prediction for that cell, and cells of ten and more where all runs arrived have a frame.
@@ -56,6 +59,7 @@ from runs import (
     cost_cell,
     costs,
     curve_of,
+    held,
     informative_share,
     is_number,
     is_run,
@@ -190,7 +194,7 @@ def run_of(record: dict) -> tuple:
 
 
 def best(records: list[dict], task: str) -> dict[str, float]:
-    """Return each arm's best rate by the tuning seeds, given the records of one share."""
+    """Return each arm's best rate by the tuning seeds, given the held records of one share."""
     return best_rates(records, lambda runs: np.mean(costs(runs, PLACES[task].level)), ARMS, TUNING)
 
 
@@ -213,7 +217,7 @@ def make_all(args: argparse.Namespace) -> None:
     """Make the runs that are missing; those at the best rates come when the tuning is done."""
     for _ in range(2):
         done = read(args.out, run_of, leave_unfinished=True)
-        wanted = jobs(args, list(done.values()))
+        wanted = jobs(args, [held(record) for record in done.values()])
         print(f"{sum(job not in done for job in wanted)} runs to make", flush=True)
         wanted = [job for job in wanted if job[3] != UNKNOWN]
         for record in make_runs(run, wanted, args.out, args.processes, run_of):
@@ -310,7 +314,7 @@ def table(records: list[dict], task: str, rates: dict[str, float]) -> str:
         if mine := of_table(records, arm, rate):
             cells = [cost_cell(mine, PLACES[task].level, column) for column in (ROLLOUTS, UPDATES)]
             seconds = np.mean([r["seconds"]["rollout"] + r["seconds"]["update"] for r in mine])
-            last = np.mean([r["curve"][-1][ACCURACY] for r in mine])
+            last = np.mean([r["end"] for r in mine])
             lines.append(
                 f"| `{arm}` | {rate:g} | {' | '.join(cells)} | {seconds:.1f} | {last:.1%} "
                 f"| {informative_share(mine):.0%} |"
@@ -444,7 +448,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if not args.tables:
         make_all(args)
-    records = [r for r in read(args.out, run_of).values() if r["task"] == args.task]
+    records = [held(r) for r in read(args.out, run_of).values() if r["task"] == args.task]
     if not records:
         raise UserError(f"{args.out}: no finished runs of {args.task}; leave out --tables")
     show(records, args.task)

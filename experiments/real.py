@@ -23,17 +23,17 @@ seeds 0 to 4 are run at the equal rate 1e-5 and at each arm's best rate.
 A run ends after two evaluations in a row at the level, or after its budget: 2,560 rollouts for a
 selector, and for a baseline fifteen times the mean of what the best selector needed on pools of
 that share at that rate (at the equal rate, where none arrived at that one), on seeds of the same
-kind, 20,480 at most.  So the selectors come first.
+kind, 30,720 at most.  So the selectors come first.
 A command that is stopped loses only the runs that were under way, and goes on with what is missing.
 
 Before it begins, the command says how long its runs will take on a CPU: with the step times below,
 measured on one core, where a selector's run at the equal rate ends after 640 rollouts on the 10%
-pool (the first trial did), a baseline's after five times as many, and all after half of it at
-higher rates.  On one H200 with 16 CPU cores the 20 runs of all arms but random problems at the
-equal rate took 3.4 minutes, eleven at a time, with temporary files in memory (`TMPDIR=/dev/shm`).
-A run takes 2.5 GB of memory (`train.py` prints the parts) and 3 GB in the folder for temporary
-files.  To save time, leave out rates with --rates; --tune or --shares with nothing behind it leaves
-out the tuning or the other runs.
+pool (the first trial did), a baseline's after five times as many, and all after twice as many at a
+quarter of the rate. On one H200 with 16 CPU cores the 20 runs of all arms but random problems at
+the equal rate took 3.4 minutes, eleven at a time, with temporary files in memory
+(`TMPDIR=/dev/shm`). A run takes 2.5 GB of memory (`train.py` prints the parts) and 3 GB in the
+folder for temporary files. To save time, leave out rates with --rates; --tune or --shares with
+nothing behind it leaves out the tuning or the other runs.
 
 How to read it: costs are means over the seeds 0 to 4 with 95% bootstrap intervals.  A run that
 never reaches the level counts with its end, and then the cost is marked ">".  A ratio is the cost
@@ -65,6 +65,7 @@ from runs import (
     cost_cell,
     cost_to,
     costs,
+    held,
     informative_share,
     is_count,
     is_number,
@@ -97,7 +98,7 @@ RATES = (3e-6, 1e-5, 3e-5, 1e-4)
 EQUAL_RATE = 1e-5  # at which all arms are set beside each other
 TUNING = (100, 101)  # only these seeds pick an arm's best rate
 TUNED = 10  # the share whose pools they are run on, unless others are asked for
-BUDGET, MOST = 2560, 20480  # rollouts of a selector's run; of a baseline's at most
+BUDGET, MOST = 2560, 30720  # rollouts of a selector's run; of a baseline's at most
 TIMES = 15  # a baseline's run may take so many times what the best selector needed
 TYPICAL = {5: 1280, 10: 640, 25: 384}  # rollouts of a selector at the equal rate, by guess
 UNKNOWN = 0.0  # a learning rate that is still to be picked
@@ -293,12 +294,12 @@ def make_all(args: argparse.Namespace, model: str, scratch: str) -> None:
     """Make the runs that are missing: of each part those of the selectors first."""
     recorded = partial(run_of, device=kind(args.device))
     done = read(args.out, recorded, leave_unfinished=True)
-    records = list(done.values())
+    records = [held(record) for record in done.values()]
     every = tuning_jobs(args, records) + table_jobs(args, records)
     say_time(args, [job for job in every if job not in done])
     stages = [(part, arms) for part in (tuning_jobs, table_jobs) for arms in (SELECTORS, BASELINES)]
     for part, arms in stages:
-        records = list(read(args.out, recorded, leave_unfinished=True).values())
+        records = [held(r) for r in read(args.out, recorded, leave_unfinished=True).values()]
         wanted = [job for job in part(args, records) if job[1] in arms and job[2] != UNKNOWN]
         seeds = TUNING if part is tuning_jobs else SEEDS
         limits = {
@@ -326,8 +327,8 @@ def say_time(args: argparse.Namespace, missing: list[tuple]) -> None:
 def seconds_of(share: int, arm: str, rate: float, seed: int) -> float:
     """Return about how long a run takes on one core, if it ends where one would expect it."""
     rollouts = TYPICAL[share] * (1 if arm in SELECTORS else 5)
-    if rate == UNKNOWN or rate > EQUAL_RATE:
-        rollouts /= 2
+    if rate != UNKNOWN:
+        rollouts *= math.sqrt(EQUAL_RATE / rate)
     teaches = 0.5 if arm in SELECTORS else share / 100
     evaluations = rollouts / ARMS[arm].every
     return START + rollouts / 8 * (ARMS[arm].group + teaches * UPDATE) + evaluations * EVALUATION
@@ -338,7 +339,7 @@ def seconds_of(share: int, arm: str, rate: float, seed: int) -> float:
 
 def last_accuracy(mine: list[dict]) -> float:
     """Return the mean accuracy at which runs ended."""
-    return float(np.mean([r["curve"][-1][ACCURACY] for r in mine]))
+    return float(np.mean([r["end"] for r in mine]))
 
 
 def table(records: list[dict], rates: dict[str, float]) -> str:
@@ -444,7 +445,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # a run that is stopped leaves its checkpoint, which goes with this folder
         with tempfile.TemporaryDirectory() as scratch:
             make_all(args, model, scratch)
-    records = list(read(args.out, run_of).values())
+    records = [held(record) for record in read(args.out, run_of).values()]
     if not records:
         raise UserError(f"{args.out}: no finished runs; leave out --tables to make them")
     show(records)

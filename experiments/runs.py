@@ -1,7 +1,7 @@
 """Runs of `train.py` as the experiments make and read them: tasks, arms, records, costs.
 
-Where it stands: below `compare.py`, `few_instances.py`, `noise_scale.py`, `plots.py` and `real.py`,
-which import it.  It is no command of its own.
+Where it stands: below `compare.py`, `few_instances.py`, `map.py`, `noise_scale.py`, `plots.py`,
+`real.py` and `seeds.py`, which import it.  It is no command of its own.
 
 A record is what is kept of one run, one line of JSON in a file of `results/`.  `compare.py` keeps
 
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
@@ -240,6 +241,23 @@ def of_table(
 def cost_to(record: dict, level: float, column: int = ROLLOUTS) -> float:
     """Return the rollouts (or tokens) at the first evaluation that reaches a level; inf if none."""
     return next((p[column] for p in record["curve"] if p[ACCURACY] >= level), np.inf)
+
+
+def held(record: dict) -> dict:
+    """Return a record in which an accuracy counts only as far as the next evaluation confirms it.
+
+    Each becomes the lower of itself and the next one, the last one the lower of itself and the one
+    before.  So a run arrives where it is at a level twice in a row, which is also where runs with
+    `stop_accuracy` end; one that only touches it does not.  "end" keeps the last accuracy.
+    """
+    curve = record["curve"]
+    seen = [row[ACCURACY] for row in curve]
+    lower = [min(pair) for pair in pairwise(seen)]
+    lower += lower[-1:] or seen
+    rows = [
+        [*row[:ACCURACY], low, *row[ACCURACY + 1 :]] for row, low in zip(curve, lower, strict=True)
+    ]
+    return {**record, "curve": rows, "end": seen[-1]}
 
 
 def costs(runs: list[dict], level: float, column: int = ROLLOUTS) -> list[float]:

@@ -50,6 +50,18 @@ def test_the_cost_is_that_of_the_first_evaluation_at_the_level():
     assert compare.accuracy_at(run, 0, 200) == 0.7 and compare.accuracy_at(run, 2, 8) == 0.92
 
 
+def test_a_run_that_is_held_arrives_where_it_is_at_the_level_twice_in_a_row():
+    run = record(costs=((64, 0.5), (128, 0.92), (192, 0.7), (256, 0.95), (320, 0.91), (384, 0.99)))
+    held = runs.held(run)
+    assert [row[runs.ACCURACY] for row in held["curve"]] == [0.2, 0.5, 0.7, 0.7, 0.91, 0.91, 0.91]
+    assert [row[0] for row in held["curve"]] == [row[0] for row in run["curve"]]
+    assert runs.cost_to(held, 0.9) == 256 and held["end"] == 0.99
+    touched = runs.held(record(costs=((64, 0.5), (128, 0.95))))
+    assert runs.cost_to(touched, 0.9) == np.inf and touched["end"] == 0.95
+    unseen = runs.held({"curve": [[0, 0, 0, 0.3, 7]]})
+    assert unseen == {"curve": [[0, 0, 0, 0.3, 7]], "end": 0.3}
+
+
 def test_a_run_that_never_arrives_counts_with_its_end():
     there, never = record(), record(costs=NEVER)
     assert runs.cost_cell([there, there], 0.9) == "128 [128, 128]"

@@ -136,15 +136,18 @@ def test_what_every_arm_sets(on_base, monkeypatch, tmp_path):
 
 def test_the_best_rate_is_picked_on_the_tuning_seeds():
     early = ((64, 0.5), (128, 0.5))
+    touches = ((64, 0.6), (128, 0.4), (192, 0.4))
     records = [
         *(record(rate=1e-5, seed=seed) for seed in (100, 101)),
         record(rate=3e-5, seed=100, costs=early), record(rate=3e-5, seed=101, costs=NEVER),
+        *(record(rate=3e-6, seed=seed, costs=touches) for seed in (100, 101)),
         record(rate=1e-4, seed=0, costs=early),  # of the tables
         record("random_one", seed=0),  # never tuned
     ]  # fmt: skip
+    records = list(map(runs.held, records))
     assert real.best_rates(records, 10) == {"dopr": 1e-5}
     assert real.best_rates(records, 5) == {"dopr": 1e-5}  # not tuned itself
-    own = [record(rate=1e-4, seed=100, share=5)]
+    own = [runs.held(record(rate=1e-4, seed=100, share=5))]
     assert real.best_rates(records + own, 5) == {"dopr": 1e-4}
 
 
@@ -154,7 +157,7 @@ def test_of_rates_that_never_arrive_the_one_with_the_most_right_is_the_best():
         found = [
             record(rate=r, seed=100, costs=c) for r, c in zip(rates, (NEVER, worse), strict=True)
         ]
-        assert real.best_rates(found, 10) == {"dopr": rates[0]}
+        assert real.best_rates(list(map(runs.held, found)), 10) == {"dopr": rates[0]}
 
 
 def test_a_baseline_has_fifteen_times_the_rollouts_of_the_best_selector():
@@ -165,8 +168,8 @@ def test_a_baseline_has_fifteen_times_the_rollouts_of_the_best_selector():
     assert real.budget(mine[1:], 10, 1e-5, (0, 1)) == real.budget(mine, 10, 3e-5, (0, 1)) == 4096
     for without in (1e-4, 3e-6):  # no selector arrived at these rates
         assert real.budget(mine, 10, without, (0, 1)) == 2048
-    assert real.budget(mine, 5, 1e-5, (0, 1)) == real.budget(mine, 10, 1e-5, (100,)) == 20480
-    assert real.budget([record(costs=((2560, 0.5),))], 10, 1e-5, (0, 1)) == 20480
+    assert real.budget(mine, 5, 1e-5, (0, 1)) == real.budget(mine, 10, 1e-5, (100,)) == 30720
+    assert real.budget([record(costs=((2560, 0.5),))], 10, 1e-5, (0, 1)) == 30720
 
 
 @pytest.fixture
