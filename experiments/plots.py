@@ -43,6 +43,7 @@ COLOURS = {
     "informative": "#009e73", "full_batch": "#d55e00",
     "random_one": "#e69f00", "thompson": "#cc79a7", "volatility_only": "#56b4e9",
     "ucb_only": "#b8b8b8", "fixed_one": "#555555",
+    "mopps": "#882255", "greso": "#ddcc77", "xrpo": "#332288",
 }  # fmt: skip
 CHOOSERS = ("random_one", "thompson", "dopr", "informative")  # whose choices are drawn
 

@@ -20,7 +20,7 @@ is usual, and with M = 16.  Groups have 8 responses, and learning rates are cons
 are tried for every arm on the seeds 100 and 101, on the 10% pool (or on those of --tune).  Then the
 seeds 0 to 4 are run at the equal rate 1e-5 and at each arm's best rate.
 
-A run ends after two evaluations in a row at the level, or after its budget: 2,560 rollouts for a
+A run ends after two evaluations in a row at the level, or after its budget: 3,840 rollouts for a
 selector, and for a baseline fifteen times the mean of what the best selector needed on pools of
 that share at that rate (at the equal rate, where none arrived at that one), on seeds of the same
 kind, 30,720 at most.  So the selectors come first.
@@ -98,7 +98,7 @@ RATES = (3e-6, 1e-5, 3e-5, 1e-4)
 EQUAL_RATE = 1e-5  # at which all arms are set beside each other
 TUNING = (100, 101)  # only these seeds pick an arm's best rate
 TUNED = 10  # the share whose pools they are run on, unless others are asked for
-BUDGET, MOST = 2560, 30720  # rollouts of a selector's run; of a baseline's at most
+BUDGET, MOST = 3840, 30720  # rollouts of a selector's run; of a baseline's at most
 TIMES = 15  # a baseline's run may take so many times what the best selector needed
 TYPICAL = {5: 1280, 10: 640, 25: 384}  # rollouts of a selector at the equal rate, by guess
 UNKNOWN = 0.0  # a learning rate that is still to be picked

@@ -68,7 +68,7 @@ ARMS = {  # which keys an arm sets, beside the selector's name
     "full_batch": {}, "random_one": {}, "fixed_one": {}, "ucb_only": {}, "volatility_only": {},
     "thompson": {}, "dopr": {"selector.entropy": "policy"},
     "dopr, gate by answers": {"selector.entropy": "answers"}, "dopr, no gate": {},
-    "informative": {},
+    "informative": {}, "mopps": {}, "greso": {}, "xrpo": {},
 }  # fmt: skip
 MAIN = ["full_batch", "random_one", "dopr", "informative"]  # the arms of the figures
 EQUAL_RATE = 1e-4  # the learning rate at which all arms are set beside each other

@@ -119,10 +119,10 @@ def test_what_every_arm_sets(on_base, monkeypatch, tmp_path):
     monkeypatch.setattr(real, "train_once", train_once)
     for arm in real.ARMS:
         with pytest.raises(runs.UserError) as error:
-            real.run(5, arm, 1e-4, 2, limits={(5, 1e-4): 2560}, scratch=tmp_path, **on_base)
+            real.run(5, arm, 1e-4, 2, limits={(5, 1e-4): 3840}, scratch=tmp_path, **on_base)
         settings = json.loads(str(error.value))
         assert settings["update.decay"] == "false" and settings["selector.entropy"] == "none"
-        assert settings["max_rollouts"] == 2560 and settings["stop_accuracy"] == 0.5
+        assert settings["max_rollouts"] == 3840 and settings["stop_accuracy"] == 0.5
         asked[arm] = [settings.get(f"selector.{key}") for key in ("name", "candidates", "ema")]
     assert asked == {
         "dopr": ["dopr", 64, 0.9], "informative": ["informative", 64, None],
@@ -169,7 +169,7 @@ def test_a_baseline_has_fifteen_times_the_rollouts_of_the_best_selector():
     for without in (1e-4, 3e-6):  # no selector arrived at these rates
         assert real.budget(mine, 10, without, (0, 1)) == 2048
     assert real.budget(mine, 5, 1e-5, (0, 1)) == real.budget(mine, 10, 1e-5, (100,)) == 30720
-    assert real.budget([record(costs=((2560, 0.5),))], 10, 1e-5, (0, 1)) == 30720
+    assert real.budget([record(costs=((3840, 0.5),))], 10, 1e-5, (0, 1)) == 30720
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def command_of(*words):
 def test_selectors_come_first_and_best_rates_after_the_tuning(made, capsys):
     assert command_of("--shares", "25", "--arms", "random_one", "dopr", "--seeds", "0") == 0
     assert "20 runs to make; about" in capsys.readouterr().out
-    limits = {"dopr": lambda rate: 2560, "random_one": lambda rate: 1024 if rate > 3e-5 else 2048}
+    limits = {"dopr": lambda rate: 3840, "random_one": lambda rate: 1024 if rate > 3e-5 else 2048}
     tuned = [
         (10, arm, rate, seed, limit(rate))
         for arm, limit in limits.items() for seed in (100, 101) for rate in real.RATES
@@ -212,10 +212,10 @@ def test_selectors_come_first_and_best_rates_after_the_tuning(made, capsys):
 
 def test_parts_of_the_runs(made):
     assert command_of("--tune", "--shares", "5", "--arms", "dopr", "--seeds", "3") == 0
-    assert made == [(5, "dopr", 1e-5, 3, 2560)]  # without tuning there is no best rate
+    assert made == [(5, "dopr", 1e-5, 3, 3840)]  # without tuning there is no best rate
     made.clear()
     assert command_of("--shares", "--arms", "dopr", "--rates", "1e-4") == 0
-    assert made == [(10, "dopr", 1e-4, seed, 2560) for seed in (100, 101)]
+    assert made == [(10, "dopr", 1e-4, seed, 3840) for seed in (100, 101)]
     made.clear()
     assert command_of("--quick") == 0
     jobs = {(share, rate, seed) for share, _, rate, seed, _ in made}
