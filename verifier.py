@@ -20,7 +20,6 @@ Without its last row `small.json` ends at 0.0% instead of 99.0%: no response is 
 training or in evaluation.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 
@@ -138,7 +137,9 @@ def readings(
 
 def main(argv: list[str] | None = None) -> int:
     """Show step by step how a response is judged."""
-    parser = argparse.ArgumentParser(description="Show how the verifier judges a response.")
+    from plumbing.command import Parser  # only this command needs anything of plumbing/
+
+    parser = Parser(description="Show how the verifier judges a response.")
     parser.add_argument("response", help="what a model wrote, in quotes")
     parser.add_argument("gold", help="the gold answer, in quotes")
     args = parser.parse_args(argv)
@@ -155,6 +156,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from plumbing.command import command  # what is above needs nothing of it
+    from plumbing.command import command
 
     sys.exit(command(main)())

@@ -377,7 +377,7 @@ def ratios(records: list[dict], rates: dict[str, float]) -> str:
 
 
 def show(records: list[dict]) -> None:
-    """Print every table, and how often a product was paid."""
+    """Print every table, share by share."""
     cell = partial(cost_cell, level=LEVEL)
     for share in sorted({r["share"] for r in records}):
         mine = [r for r in records if r["share"] == share]
@@ -394,6 +394,11 @@ def show(records: list[dict]) -> None:
             print(f"\n{title}\n\n{table(mine, rates)}")
             if found := ratios(mine, rates):
                 print(f"\n{title}: baselines over selectors\n\n{found}")
+        show_paid(mine)
+
+
+def show_paid(records: list[dict]) -> None:
+    """Print how often each kind of problem was paid, and the first response paid for a product."""
     counts = np.sum([list(r["paid"].values()) for r in records], axis=0)  # (kinds, 2)
     said = [f"{n:,} of {of:,} responses to a {KINDS[i]}" for i, (n, of) in enumerate(counts)]
     print(f"\nPaid: {', '.join(said)}")
