@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+import verifier
 from plumbing import command, parallel
 from plumbing.command import UserError
 
@@ -27,6 +28,17 @@ def ended(body: str, redirection: str = "", **environment) -> subprocess.Complet
     env = {**os.environ, "PYTHON": sys.executable, "CODE": code, "PYTHONUNBUFFERED": ""}
     env |= environment
     return subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+# ---- arguments
+
+
+def test_wrong_arguments_are_one_line_without_the_usage(capsys):
+    assert command.command(verifier.main)(["a response without a gold"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "gold (see --help)" in said.err
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("experiments/*.py"), *ROOT.glob("tools/*.py")]:
+        assert "argparse.ArgumentParser(" not in file.read_text(encoding="utf-8"), file
 
 
 # ---- the output
