@@ -12,9 +12,9 @@ their share is 2, 5, 10, 25 or 50%.  Each run counts the rollouts to a level tha
 90% of the held-out problems right, or 65% in the harder task, whose 32 problems teach hardly more.
 The baselines roll out M = 1, 4, 16 or 64 of the problems per step, or all of the pool.  The
 selectors choose one of 64.  Four learning rates are tried for every arm and share on the seeds 100
-and 101; then the seeds 0 to 4 are run at the equal rate, 1e-4, and at each arm's best.  AdamW's
-second decay is 0.95 where 16 groups or more make a step; where fewer do it is 0.95^(M/16), so that
-its memory holds as many groups (arXiv 2507.07101).
+to 102, but none on a seed if it has failed on another; then the seeds 0 to 4 are run at the equal
+rate, 1e-4, and at each arm's best.  AdamW's second decay is 0.95 where 16 groups or more make a
+step; where fewer do it is 0.95^(M/16), so that its memory holds as many groups (arXiv 2507.07101).
 
 The prediction takes from earlier experiments how many updates from single groups the task needs at
 either rate (`compare-TASK.jsonl`, `dopr` without a gate), and how the gradient's noise scale B adds
@@ -55,6 +55,7 @@ from runs import (
     SEEDS,
     TASKS,
     UPDATES,
+    all_arrive,
     best_rates,
     cost_cell,
     costs,
@@ -86,10 +87,9 @@ if TYPE_CHECKING:
 
 SHARES = (2, 5, 10, 25, 50)  # per cent of the pool that can teach
 RATES = (1e-4, 4e-4, 1.2e-3, 3.2e-3)
-TUNING = (100, 101)  # only these seeds pick an arm's best rate
+TUNING = (100, 101, 102)  # only these seeds pick an arm's best rate
 CANDIDATES, G = 64, 8
 SIDES = {"equal": "all at the equal rate", "best": "each arm at its best rate"}
-UNKNOWN = 0.0  # a learning rate that is still to be picked
 
 
 @dataclass(frozen=True)
@@ -198,28 +198,35 @@ def best(records: list[dict], task: str) -> dict[str, float]:
     return best_rates(records, lambda runs: np.mean(costs(runs, PLACES[task].level)), ARMS, TUNING)
 
 
-def jobs(args: argparse.Namespace, records: list[dict]) -> list[tuple]:
-    """Return all jobs: those that pick the best rates, and those of the tables."""
-    found = [
+def tuning_jobs(args: argparse.Namespace, records: list[dict], seed: int) -> list[tuple]:
+    """Return the jobs of one tuning seed: the rates that did not fail on another, so far."""
+    earlier = [r for r in records if r["seed"] in TUNING and r["seed"] != seed]
+    failed = {run_of(r)[1:4] for r in earlier if not all_arrive([r], PLACES[args.task].level)}
+    return [
         (args.task, share, arm, rate, seed)
-        for share in args.shares for seed in args.tune for rate in args.rates for arm in args.arms
+        for share in args.shares for rate in args.rates for arm in args.arms
+        if (share, arm, rate) not in failed
     ]  # fmt: skip
+
+
+def table_jobs(args: argparse.Namespace, records: list[dict]) -> list[tuple]:
+    """Return the jobs of the tables: each arm at the equal rate, and where it was tuned at its best."""
+    found = []
     for share in args.shares:
         picked = best([r for r in records if r["share"] == share], args.task)
         for seed in args.seeds:
             for arm in args.arms:
-                rates = dict.fromkeys((EQUAL_RATE, picked.get(arm, UNKNOWN)))
+                rates = dict.fromkeys((EQUAL_RATE, picked.get(arm, EQUAL_RATE)))
                 found += [(args.task, share, arm, rate, seed) for rate in rates]
-    return list(dict.fromkeys(found))
+    return found
 
 
 def make_all(args: argparse.Namespace) -> None:
-    """Make the runs that are missing; those at the best rates come when the tuning is done."""
-    for _ in range(2):
+    """Make the runs that are missing: those of each tuning seed in turn, and then the tables'."""
+    for part in [*(partial(tuning_jobs, seed=seed) for seed in args.tune), table_jobs]:
         done = read(args.out, run_of, leave_unfinished=True)
-        wanted = jobs(args, [held(record) for record in done.values()])
+        wanted = part(args, [held(record) for record in done.values()])
         print(f"{sum(job not in done for job in wanted)} runs to make", flush=True)
-        wanted = [job for job in wanted if job[3] != UNKNOWN]
         for record in make_runs(run, wanted, args.out, args.processes, run_of):
             _, share, arm, rate, seed = run_of(record)
             end = record["curve"][-1]
@@ -265,7 +272,7 @@ def theories(task: str, folder: Path) -> dict[str, Theory]:
     q = noise["informative"] / noise["groups"] / teaching
     records = list(read(folder / f"compare-{task}.jsonl", compare.run_of).values())
     arm = "dopr, no gate"
-    rates = {"equal": EQUAL_RATE, "best": best_rates(records).get(arm, UNKNOWN)}
+    rates = {"equal": EQUAL_RATE, "best": best_rates(records).get(arm)}
     found = {}
     for name, progress in (("equal", adam), ("best", best_step)):
         runs = of_table(records, arm, rates[name])
@@ -327,7 +334,7 @@ def pairs(records: list[dict], selector: str, rates: dict[int, dict]) -> list[li
     found = []
     for share in SHARES:
         mine, rate = [r for r in records if r["share"] == share], rates[share]
-        runs = {arm: of_table(mine, arm, rate.get(arm, UNKNOWN)) for arm in ARMS}
+        runs = {arm: of_table(mine, arm, rate.get(arm)) for arm in ARMS}
         found.append([(runs[arm], runs[selector]) for arm in BASELINES])
     return found
 
@@ -422,7 +429,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", nargs="*", type=whole_number(0), default=SEEDS, metavar="SEED",
         help="[0 1 2 3 4]")  # fmt: skip
     add("--tune", nargs="*", type=whole_number(0), default=TUNING, choices=TUNING, metavar="SEED",
-        help="seeds that pick the best rates [100 101]")  # fmt: skip
+        help="seeds that pick the best rates [100 101 102]")  # fmt: skip
     add("--processes", type=whole_number(1), default=os.cpu_count(),
         help="how many runs at once [one per core]")  # fmt: skip
     add("--quick", action="store_true", help="three shares, two learning rates, one seed")

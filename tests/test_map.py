@@ -11,6 +11,7 @@ sys.path.append(str(ROOT / "experiments"))
 
 import map as saving
 import noise_scale
+import runs
 
 RESULTS = ROOT / "experiments" / "results"
 ARRIVES, NEVER = ((64, 0.2), (128, 0.95), (192, 0.95)), ((128, 0.1), (6400, 0.2))
@@ -116,11 +117,11 @@ def test_the_committed_prediction_is_what_the_command_prints(capsys):
 
 def test_tables_count_how_many_times_fewer_rollouts(tmp_path, capsys):
     """Full batch's 1,280 over dopr's 128: ten times; M = 1 never arrives, so it is a bound."""
-    runs = [record(seed=seed) for seed in (0, 1)]
+    found = [record(seed=seed) for seed in (0, 1)]
     late = ((640, 0.2), (1280, 0.9), (1920, 0.95))
-    runs += [record("M = 64", seed=seed, curve=late) for seed in (0, 1)]
-    runs += [record("M = 1", seed=0, curve=NEVER), record("dopr", 4e-4, seed=100)]
-    file, figure = write(tmp_path / "map.jsonl", *runs), tmp_path / "map.png"
+    found += [record("M = 64", seed=seed, curve=late) for seed in (0, 1)]
+    found += [record("M = 1", seed=0, curve=NEVER), record("dopr", 4e-4, seed=100)]
+    file, figure = write(tmp_path / "map.jsonl", *found), tmp_path / "map.png"
     assert not saving.main(["--tables", "--out", str(file), "--figure", str(figure)])
     said = capsys.readouterr().out
     row = "| 10% | > 50.0 [50.0, 50.0] | not run | not run | 10.0 [10.0, 10.0] | not run |"
@@ -130,9 +131,9 @@ def test_tables_count_how_many_times_fewer_rollouts(tmp_path, capsys):
 
 def test_the_best_rate_is_that_of_the_tuning_seeds():
     slow = ((128, 0.1), (1280, 0.95), (1920, 0.95))
-    runs = [record(rate=1e-4, seed=100, curve=slow), record(rate=4e-4, seed=100)]
-    runs += [record(rate=1e-4, seed=0), record(rate=4e-4, seed=0, curve=slow)]
-    assert saving.best(runs, "small") == {"dopr": 4e-4}
+    tuned = [record(rate=1e-4, seed=100, curve=slow), record(rate=4e-4, seed=100)]
+    tuned += [record(rate=1e-4, seed=0), record(rate=4e-4, seed=0, curve=slow)]
+    assert saving.best(tuned, "small") == {"dopr": 4e-4}
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,23 @@ def test_no_runs_and_unknown_parts_are_refused(tmp_path, capsys):
     assert "no finished runs" in error and "argument --shares" in error
 
 
-def test_a_best_rate_waits_for_its_tuning(tmp_path):
+def test_a_rate_that_failed_on_one_tuning_seed_is_not_tried_on_another():
+    args = saving.read_arguments(["--shares", "10", "--arms", "dopr", "--rates", "1e-4", "4e-4"])
+    touches = ((64, 0.95), (128, 0.5), (6400, 0.2))
+    tuned = [record(rate=1e-4, seed=100), record(rate=4e-4, seed=100, curve=touches)]
+    tuned += [record(rate=1e-4, seed=0, curve=touches)]  # of the tables
+    first, second = (
+        saving.tuning_jobs(args, list(map(runs.held, tuned)), seed) for seed in (100, 101)
+    )
+    assert first == [("small", 10, "dopr", rate, 100) for rate in (1e-4, 4e-4)]
+    assert second == [("small", 10, "dopr", 1e-4, 101)]
+
+
+def test_the_best_rate_is_run_on_the_seeds_of_the_tables():
     args = saving.read_arguments(["--shares", "10", "--arms", "dopr", "--seeds", "0"])
-    assert saving.UNKNOWN in {job[3] for job in saving.jobs(args, [])}
-    tuned = [record(rate=rate, seed=seed) for rate in saving.RATES for seed in saving.TUNING]
-    assert saving.jobs(args, tuned)[-1] == ("small", 10, "dopr", 1e-4, 0)  # all alike: the smallest
+    equal = ("small", 10, "dopr", 1e-4, 0)
+    assert saving.table_jobs(args, []) == [equal]
+    slow = ((128, 0.1), (1280, 0.95), (1920, 0.95))
+    tuned = [record(rate=1e-4, seed=100, curve=slow), record(rate=4e-4, seed=100)]
+    found = saving.table_jobs(args, list(map(runs.held, tuned)))
+    assert found == [equal, ("small", 10, "dopr", 4e-4, 0)]
