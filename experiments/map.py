@@ -210,7 +210,7 @@ def tuning_jobs(args: argparse.Namespace, records: list[dict], seed: int) -> lis
 
 
 def table_jobs(args: argparse.Namespace, records: list[dict]) -> list[tuple]:
-    """Return the jobs of the tables: each arm at the equal rate, and where it was tuned at its best."""
+    """Return the jobs of the tables: each arm at the equal rate, and at its best where tuned."""
     found = []
     for share in args.shares:
         picked = best([r for r in records if r["share"] == share], args.task)
