@@ -1,7 +1,7 @@
 """Does one well-chosen problem per step save rollouts?  Every arm, learning rate and seed.
 
-    python experiments/compare.py                   1.3 hours on two cores
-    python experiments/compare.py --task tables     the harder task, 3.7 hours
+    python experiments/compare.py                   1.5 hours on two cores
+    python experiments/compare.py --task tables     the harder task, 4.4 hours
     python experiments/compare.py --quick           four arms, two rates, three seeds: 4 minutes
     python experiments/compare.py --tables          print the tables of the runs that are there
     python experiments/compare.py --out mine.jsonl  make all runs anew, into a file of your own

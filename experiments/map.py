@@ -8,8 +8,11 @@
     python experiments/map.py --shares 5 --arms dopr --seeds 0          only this part of the runs
 
 Every pool of a task holds as many problems that can teach, 8 or 32, and so many dull ones that
-their share is 2, 5, 10, 25 or 50%.  Each run counts the rollouts to a level that all arms reach:
+their share is 2, 5, 10, 25 or 50%.  Each run counts the rollouts to a level that nearly all reach:
 90% of the held-out problems right, or 65% in the harder task, whose 32 problems teach hardly more.
+It arrives at the first of two evaluations in a row at the level, since at large rates many touch it
+once and fall again.
+
 The baselines roll out M = 1, 4, 16 or 64 of the problems per step, or all of the pool.  The
 selectors choose one of 64.  Four learning rates are tried for every arm and share on the seeds 100
 to 102, but none on a seed if it has failed on another; then the seeds 0 to 4 are run at the equal
@@ -24,9 +27,6 @@ selector needs a group per update, 1/s' of them where s' is the chance that one 
 teaches, times q; and before that it visits dull problems: on average those that precede the first
 teaching one of every skill (`bound.dull_visits`) if it begins to learn as soon as it can, or the
 whole pool if it tours it first, as `dopr` does, to which all that is unseen looks volatile.
-
-A run arrives where two evaluations in a row are at the level: at large rates many touch it once and
-fall again.
 
 How to read it: a cell is the rollouts of a baseline over those of a selector.  ">" marks that the
 baseline did not always arrive, "<" that the selector did not.  In the figure the number in brackets
@@ -225,7 +225,7 @@ def make_all(args: argparse.Namespace) -> None:
     """Make the runs that are missing: those of each tuning seed in turn, and then the tables'."""
     for part in [*(partial(tuning_jobs, seed=seed) for seed in args.tune), table_jobs]:
         done = read(args.out, run_of, leave_unfinished=True)
-        wanted = part(args, [held(record) for record in done.values()])
+        wanted = part(args, [held(r) for r in done.values() if r["task"] == args.task])
         print(f"{sum(job not in done for job in wanted)} runs to make", flush=True)
         for record in make_runs(run, wanted, args.out, args.processes, run_of):
             _, share, arm, rate, seed = run_of(record)

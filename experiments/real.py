@@ -1,6 +1,6 @@
 """Does one well-chosen problem per step save rollouts on a real checkpoint?
 
-    python experiments/real.py --model FOLDER       7 hours on two cores, by estimate
+    python experiments/real.py --model FOLDER       10 hours on two cores, by estimate
     python experiments/real.py --quick              the 10% pool, two rates, three seeds: an hour
     python experiments/real.py --device cuda --processes 11 --shares 10 --tune --rates 1e-5
                                                     one pool at one rate on a GPU: minutes
@@ -20,19 +20,20 @@ is usual, and with M = 16.  Groups have 8 responses, and learning rates are cons
 are tried for every arm on the seeds 100 and 101, on the 10% pool (or on those of --tune).  Then the
 seeds 0 to 4 are run at the equal rate 1e-5 and at each arm's best rate.
 
-A run ends after two evaluations in a row at the level, or after its budget: 3,840 rollouts for a
-selector, and for a baseline fifteen times the mean of what the best selector needed on pools of
-that share at that rate (at the equal rate, where none arrived at that one), on seeds of the same
-kind, 30,720 at most.  So the selectors come first.
-A command that is stopped loses only the runs that were under way, and goes on with what is missing.
+A run ends at the second of two evaluations in a row at the level, and arrives at the first; or it
+ends after its budget.  That is 3,840 rollouts for a selector, and for a baseline fifteen times the
+mean of what the best selector needed on pools of that share at that rate (or at 1e-5, if the rate
+is larger and no selector always arrived there), on seeds of the same kind, 30,720 at most.  So the
+selectors come first.  A command that is stopped loses only the runs that were under way, and goes
+on with what is missing.
 
 Before it begins, the command says how long its runs will take on a CPU: with the step times below,
 measured on one core, where a selector's run at the equal rate ends after 640 rollouts on the 10%
 pool (the first trial did), a baseline's after five times as many, and all after twice as many at a
-quarter of the rate. On one H200 with 16 CPU cores the 20 runs of all arms but random problems at
+quarter of the rate.  On one H200 with 16 CPU cores the 20 runs of all arms but random problems at
 the equal rate took 3.4 minutes, eleven at a time, with temporary files in memory
-(`TMPDIR=/dev/shm`). A run takes 2.5 GB of memory (`train.py` prints the parts) and 3 GB in the
-folder for temporary files. To save time, leave out rates with --rates; --tune or --shares with
+(`TMPDIR=/dev/shm`).  A run takes 2.5 GB of memory (`train.py` prints the parts) and 3 GB in the
+folder for temporary files.  To save time, leave out rates with --rates; --tune or --shares with
 nothing behind it leaves out the tuning or the other runs.
 
 How to read it: costs are means over the seeds 0 to 4 with 95% bootstrap intervals.  A run that
@@ -260,9 +261,13 @@ def best_rates(records: list[dict], share: int) -> dict[str, float]:
 
 
 def budget(records: Iterable[dict], share: int, rate: float, seeds: Sequence[int]) -> int:
-    """Return the rollouts after which a baseline's run ends; the most where no selector arrived."""
+    """Return the rollouts after which a baseline's run ends, as a multiple of a selector's cost.
+
+    It is that of the best selector whose runs all arrived, at the baseline's rate, or else, above
+    the equal rate, at the equal one.  Where there is none it is the most.
+    """
     mine = [r for r in records if r["share"] == share]
-    for at in (rate, EQUAL_RATE):
+    for at in (rate, min(rate, EQUAL_RATE)):
         runs = [of_table(mine, arm, at, seeds) for arm in SELECTORS]
         if arrived := [some for some in runs if some and all_arrive(some, LEVEL)]:
             least = min(float(np.mean(costs(some, LEVEL))) for some in arrived)

@@ -247,8 +247,9 @@ def held(record: dict) -> dict:
     """Return a record in which an accuracy counts only as far as the next evaluation confirms it.
 
     Each becomes the lower of itself and the next one, the last one the lower of itself and the one
-    before.  So a run arrives where it is at a level twice in a row, which is also where runs with
-    `stop_accuracy` end; one that only touches it does not.  "end" keeps the last accuracy.
+    before.  So a run arrives at the first of two evaluations in a row at a level, at the second of
+    which runs with `stop_accuracy` end; one that touches it once does not arrive.  "end" keeps the
+    last accuracy.
     """
     curve = record["curve"]
     seen = [row[ACCURACY] for row in curve]

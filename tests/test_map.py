@@ -166,6 +166,16 @@ def test_a_rate_that_failed_on_one_tuning_seed_is_not_tried_on_another():
     assert second == [("small", 10, "dopr", 1e-4, 101)]
 
 
+def test_the_runs_of_another_task_in_the_same_file_pick_nothing(tmp_path, monkeypatch):
+    other = [record(rate=rate, seed=100, curve=NEVER, task="tables") for rate in saving.RATES]
+    file, asked = write(tmp_path / "both.jsonl", *other), []
+    monkeypatch.setattr(saving, "make_runs", lambda run, wanted, *_: asked.extend(wanted) or [])
+    args = ["--shares", "10", "--arms", "dopr", "--seeds", "0", "--tune", "101", "--out", str(file)]
+    saving.make_all(saving.read_arguments(args))
+    tried = [("small", 10, "dopr", rate, 101) for rate in saving.RATES]
+    assert asked == [*tried, ("small", 10, "dopr", 1e-4, 0)]
+
+
 def test_the_best_rate_is_run_on_the_seeds_of_the_tables():
     args = saving.read_arguments(["--shares", "10", "--arms", "dopr", "--seeds", "0"])
     equal = ("small", 10, "dopr", 1e-4, 0)
