@@ -176,7 +176,10 @@ def test_a_run_that_fails_ends_the_quiz_in_one_line(stub, monkeypatch, capsys):
 def test_ctrl_c_during_a_run_ends_both_in_one_line(tmp_path):
     stub, begun = tmp_path / "stub.py", tmp_path / "begun"
     stub.write_text(f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)")
-    code = f"import pathlib, quiz; quiz.TRAIN = pathlib.Path({str(stub)!r}); exit(quiz.main([]))"
+    code = (  # a shell that starts the tests in the background has them ignore Ctrl-C
+        "import pathlib, quiz, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"quiz.TRAIN = pathlib.Path({str(stub)!r}); exit(quiz.main([]))"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT / "tools", text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
