@@ -71,7 +71,7 @@ NOT_RUN = [  # how a command begins, its page, and words of the page on what it 
     ("python experiments/real.py --model FOLDER --shares 10 --tune --rates 3e-6",
      "docs/rare-problems.md", "The first takes an hour"),
     ("python experiments/real.py --model FOLDER --shares 10 --tune --rates 1e-6",
-     "docs/rare-problems.md", "It takes half an hour"),
+     "docs/rare-problems.md", "It takes 40 minutes"),
     ("python experiments/real.py --model FOLDER --shares 10 --tune --rates 3e-5",
      "docs/rare-problems.md", "It takes 40 minutes"),
     ("python experiments/map.py --task small", "docs/saving.md", "the second hours"),
