@@ -219,7 +219,7 @@ def test_the_most_that_a_selector_could_save_on_the_default_task():
                 updates.setdefault(run["arm"], []).append(reached[0][2])
     least = min(np.mean(counts) for counts in updates.values())
     assert (
-        len(updates) == 8
+        len(updates) == 11
         and least == pytest.approx(26)
         and np.mean(rollouts) == pytest.approx(3302.4)
     )
