@@ -15,9 +15,10 @@ once and fall again.
 
 The baselines roll out M = 1, 4, 16 or 64 of the problems per step, or all of the pool.  The
 selectors choose one of 64.  Four learning rates are tried for every arm and share on the seeds 100
-to 102, but none on a seed if it has failed on another; then the seeds 0 to 4 are run at the equal
-rate, 1e-4, and at each arm's best.  AdamW's second decay is 0.95 where 16 groups or more make a
-step; where fewer do it is 0.95^(M/16), so that its memory holds as many groups (arXiv 2507.07101).
+to 102; a rate that has failed on one of them is not tried on the others.  Then the seeds 0 to 4 are
+run at the equal rate, 1e-4, and at each arm's best.  AdamW's second decay is 0.95 where 16 groups
+or more make a step; where fewer do it is 0.95^(M/16), so that its memory holds as many groups
+(arXiv 2507.07101).
 
 The prediction takes from earlier experiments how many updates from single groups the task needs at
 either rate (`compare-TASK.jsonl`, `dopr` without a gate), and how the gradient's noise scale B adds
@@ -201,7 +202,8 @@ def best(records: list[dict], task: str) -> dict[str, float]:
 def tuning_jobs(args: argparse.Namespace, records: list[dict], seed: int) -> list[tuple]:
     """Return the jobs of one tuning seed: the rates that did not fail on another, so far."""
     earlier = [r for r in records if r["seed"] in TUNING and r["seed"] != seed]
-    failed = {run_of(r)[1:4] for r in earlier if not all_arrive([r], PLACES[args.task].level)}
+    level = PLACES[args.task].level
+    failed = {(r["share"], r["arm"], r["rate"]) for r in earlier if not all_arrive([r], level)}
     return [
         (args.task, share, arm, rate, seed)
         for share in args.shares for rate in args.rates for arm in args.arms

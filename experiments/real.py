@@ -267,7 +267,7 @@ def budget(records: Iterable[dict], share: int, rate: float, seeds: Sequence[int
     the equal rate, at the equal one.  Where there is none it is the most.
     """
     mine = [r for r in records if r["share"] == share]
-    for at in (rate, min(rate, EQUAL_RATE)):
+    for at in (rate, EQUAL_RATE) if rate > EQUAL_RATE else (rate,):
         runs = [of_table(mine, arm, at, seeds) for arm in SELECTORS]
         if arrived := [some for some in runs if some and all_arrive(some, LEVEL)]:
             least = min(float(np.mean(costs(some, LEVEL))) for some in arrived)
