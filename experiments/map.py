@@ -56,11 +56,11 @@ from runs import (
     SEEDS,
     TASKS,
     UPDATES,
-    all_arrive,
     best_rates,
     cost_cell,
     costs,
     curve_of,
+    failed_rates,
     held,
     informative_share,
     is_number,
@@ -201,9 +201,7 @@ def best(records: list[dict], task: str) -> dict[str, float]:
 
 def tuning_jobs(args: argparse.Namespace, records: list[dict], seed: int) -> list[tuple]:
     """Return the jobs of one tuning seed: the rates that did not fail on another, so far."""
-    earlier = [r for r in records if r["seed"] in TUNING and r["seed"] != seed]
-    level = PLACES[args.task].level
-    failed = {(r["share"], r["arm"], r["rate"]) for r in earlier if not all_arrive([r], level)}
+    failed = failed_rates(records, {*TUNING} - {seed}, PLACES[args.task].level)
     return [
         (args.task, share, arm, rate, seed)
         for share in args.shares for rate in args.rates for arm in args.arms

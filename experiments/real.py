@@ -1,11 +1,12 @@
 """Does one well-chosen problem per step save rollouts on a real checkpoint?
 
-    python experiments/real.py --model FOLDER       10 hours on two cores, by estimate
-    python experiments/real.py --quick              the 10% pool, two rates, three seeds: an hour
-    python experiments/real.py --device cuda --processes 11 --shares 10 --tune --rates 1e-5
-                                                    one pool at one rate on a GPU: minutes
+    python experiments/real.py --model FOLDER       4 hours on two cores, by estimate
+    python experiments/real.py --quick              two rates, three seeds: an hour
+    python experiments/real.py --shares 5 25        the other pools, at the rates of the 10% pool
+    python experiments/real.py --device cuda --processes 11 --tune --rates 1e-5
+                                                    one rate on a GPU: minutes
     python experiments/real.py --tables             print the tables of the runs that are there
-    python experiments/real.py --shares 10 --arms dopr --seeds 0 --tune  only this part of the runs
+    python experiments/real.py --arms dopr --seeds 0 --tune        only this part of the runs
     python experiments/real.py --out mine.jsonl     make all runs anew, into a file of your own
 
 It trains SmolLM2-135M-Instruct with `configs/smollm2-135m.json`, from FOLDER or else from the hub,
@@ -17,8 +18,9 @@ such a pool teaches, luck would decide when a run arrives, and whether.
 
 Selectors and random problems choose among 64 candidates.  Full batch is there with M = 64, which
 is usual, and with M = 16.  Groups have 8 responses, and learning rates are constant.  Four rates
-are tried for every arm on the seeds 100 and 101, on the 10% pool (or on those of --tune).  Then the
-seeds 0 to 4 are run at the equal rate 1e-5 and at each arm's best rate.
+are tried for every arm on the seeds 100 and 101, on the 10% pool (or on those of --tune); one that
+failed on the first is not tried on the second.  Then the seeds 0 to 4 are run at the equal rate
+1e-5 and at each arm's best rate.
 
 A run ends at the second of two evaluations in a row at the level, and arrives at the first; or it
 ends after its budget.  That is 3,840 rollouts for a selector, and for a baseline fifteen times the
@@ -66,6 +68,7 @@ from runs import (
     cost_cell,
     cost_to,
     costs,
+    failed_rates,
     held,
     informative_share,
     is_count,
@@ -246,16 +249,17 @@ def run_of(record: dict, device: str | None = None) -> tuple:
 def best_rates(records: list[dict], share: int) -> dict[str, float]:
     """Return the best rate of every arm that was tuned, by the tuning seeds alone.
 
-    They are those of the share's own pools, or of the 10% pools where there are none.  The best
-    rate is the one of the least mean cost, and of equals the one that ends with the most right.
+    They are those of the share's own pools, or of the 10% pools where there are none.  Of the rates
+    that arrived on every seed, or else of all, the best is the one of the least mean cost, and of
+    equals the one that ends with the most right.
     """
     tuning = [r for r in records if r["seed"] in TUNING]
     tuning = [r for r in tuning if r["share"] == share] or [
         r for r in tuning if r["share"] == TUNED
     ]
 
-    def loss(mine: list[dict]) -> tuple[float, float]:
-        return float(np.mean(costs(mine, LEVEL))), -last_accuracy(mine)
+    def loss(mine: list[dict]) -> tuple[bool, float, float]:
+        return not all_arrive(mine, LEVEL), float(np.mean(costs(mine, LEVEL))), -last_accuracy(mine)
 
     return best_by_loss(tuning, loss, ARMS, TUNING)
 
@@ -275,12 +279,13 @@ def budget(records: Iterable[dict], share: int, rate: float, seeds: Sequence[int
     return MOST
 
 
-def tuning_jobs(args: argparse.Namespace, _: list[dict]) -> list[tuple]:
-    """Return the jobs by which the best rates are picked."""
+def tuning_jobs(args: argparse.Namespace, records: list[dict], seed: int) -> list[tuple]:
+    """Return the jobs of one tuning seed: the rates that did not fail on the other, so far."""
+    failed = failed_rates(records, {*TUNING} - {seed}, LEVEL)
     return [
         (share, arm, rate, seed)
-        for share in args.tune for seed in TUNING for rate in args.rates or RATES
-        for arm in args.arms
+        for share in args.tune for rate in args.rates or RATES for arm in args.arms
+        if (share, arm, rate) not in failed
     ]  # fmt: skip
 
 
@@ -300,13 +305,17 @@ def make_all(args: argparse.Namespace, model: str, scratch: str) -> None:
     recorded = partial(run_of, device=kind(args.device))
     done = read(args.out, recorded, leave_unfinished=True)
     records = [held(record) for record in done.values()]
-    every = tuning_jobs(args, records) + table_jobs(args, records)
+    tuning = [partial(tuning_jobs, seed=seed) for seed in TUNING]
+    every = [job for part in (*tuning, table_jobs) for job in part(args, records)]
     say_time(args, [job for job in every if job not in done])
-    stages = [(part, arms) for part in (tuning_jobs, table_jobs) for arms in (SELECTORS, BASELINES)]
+    stages = [
+        (part, arms)
+        for parts in (tuning, [table_jobs]) for arms in (SELECTORS, BASELINES) for part in parts
+    ]  # fmt: skip
     for part, arms in stages:
         records = [held(r) for r in read(args.out, recorded, leave_unfinished=True).values()]
         wanted = [job for job in part(args, records) if job[1] in arms and job[2] != UNKNOWN]
-        seeds = TUNING if part is tuning_jobs else SEEDS
+        seeds = SEEDS if part is table_jobs else TUNING
         limits = {
             (share, rate): BUDGET if arms is SELECTORS else budget(records, share, rate, seeds)
             for share, _, rate, _ in wanted
@@ -423,7 +432,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--model", metavar="FOLDER", help="the checkpoint [that of configs/smollm2-135m.json]")
     add("--device", default="cpu", help="'cpu', 'cuda', 'cuda:1' or 'auto' [cpu]")
     add("--processes", type=whole_number(1), default=2, help="how many runs at once [2]")
-    add("--shares", **share, default=SHARES, help="pools of the tables' runs [5 10 25]")
+    add("--shares", **share, default=(TUNED,), help="pools of the tables' runs [10]")
     add("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     add("--rates", nargs="+", type=learning_rate, metavar="RATE",
         help="[four on the tuning seeds; then 1e-5 and each arm's best]")  # fmt: skip

@@ -276,6 +276,12 @@ def all_arrive(runs: list[dict], level: float) -> bool:
     return all(np.isfinite(cost_to(r, level)) for r in runs)
 
 
+def failed_rates(records: list[dict], seeds: Iterable[int], level: float) -> set[tuple]:
+    """Return the (share, arm, rate) of which a run on one of the seeds never reaches a level."""
+    mine = [r for r in records if r["seed"] in seeds and not all_arrive([r], level)]
+    return {(r["share"], r["arm"], r["rate"]) for r in mine}
+
+
 def saved(full: list[dict], runs: list[dict], level: float, column: int = ROLLOUTS) -> str:
     """Return the mean cost of full batch over an arm's; a bound where some runs never arrive."""
     arrive = all_arrive(full, level), all_arrive(runs, level)

@@ -160,6 +160,13 @@ def test_of_rates_that_never_arrive_the_one_with_the_most_right_is_the_best():
         assert real.best_rates(list(map(runs.held, found)), 10) == {"dopr": rates[0]}
 
 
+def test_a_rate_that_arrived_is_better_than_one_that_failed_sooner():
+    later = ((2048, 0.5), (2560, 0.5))
+    found = [record("full_batch_64", rate=1e-5, seed=100, costs=later)]
+    found += [record("full_batch_64", rate=1e-4, seed=100, costs=NEVER)]  # a smaller budget
+    assert real.best_rates(list(map(runs.held, found)), 10) == {"full_batch_64": 1e-5}
+
+
 def test_a_baseline_has_fifteen_times_the_rollouts_of_the_best_selector():
     later = ((256, 0.5), (320, 0.5))
     mine = [record(), record("informative", costs=later), record("random_one", costs=((8, 0.9),))]
@@ -208,6 +215,13 @@ def test_selectors_come_first_and_best_rates_after_the_tuning(made, capsys):
     made.clear()
     assert command_of("--shares", "25", "--arms", "random_one", "dopr", "--seeds", "0") == 0
     assert made == [] and "0 runs to make" in capsys.readouterr().out
+
+
+def test_a_rate_that_failed_on_one_tuning_seed_is_not_tried_on_the_other(made, tmp_path):
+    failed = [record(rate=3e-5, seed=100, costs=NEVER), record(rate=1e-4, seed=100, share=5)]
+    write(tmp_path / "runs.jsonl", *failed)
+    assert command_of("--shares", "--arms", "dopr", "--rates", "3e-5", "1e-4") == 0
+    assert made == [(10, "dopr", 1e-4, seed, 3840) for seed in (100, 101)]
 
 
 def test_parts_of_the_runs(made):
