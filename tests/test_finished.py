@@ -76,7 +76,9 @@ def test_a_finished_number_is_a_plain_gold_and_is_paid(form):
 @pytest.mark.parametrize("form", forms(NOT_FINISHED))
 def test_what_is_not_finished_is_paid_for_no_number(form):
     assert unfinished(normalise(form), "5") is not None
-    for wrapped in (form, f"x = {form}", f"5 = {form}", rf"\approx {form}", f"{form} = "):
+    rounded = [rf"{form} \approx {n}" for n in (8, "8.1", r"\frac{8}{3}", "8, 9")]
+    named = [f"x = {form}", f"5 = {form}", rf"x = {rounded[0]}", rf"5 \approx {rounded[0]}"]
+    for wrapped in (form, *named, *rounded, rf"\approx {form}", f"{form} = "):
         for gold in (
             "5",
             "199351",
@@ -92,6 +94,19 @@ def test_what_is_not_finished_is_paid_for_no_number(form):
             "100000",
         ):
             assert not is_equivalent(wrapped, gold), (wrapped, gold)
+
+
+def test_a_computation_that_is_rounded_counts_as_what_it_is_rounded_to():
+    """SmolLM2 found this: paid for "The answer is 926*923 ≈8", it began to repeat the question."""
+    for answer, gold, right in (
+        ("926*923 ≈8", "854698", False), ("926*923 ≈ 854698", "854698", True),
+        ("926*923 ≈ 854700", "854698", False), (r"x = 926*923 \approx 8", "854698", False),
+        (r"\sqrt{51} \approx 7.14", "7.14", True), (r"x = \sqrt{51} \approx 7.14", "7.14", True),
+        (r"\sqrt{51} \approx 7", "7.14", False), (r"1/4 + 1/3 \approx 0.58", "7/12", False),
+        (r"\frac{7}{12} \approx 0.58", "7/12", True), (r"x = 2.5 \approx 3", "2.5", True),
+        (r"\sqrt{51} \approx 7.14", r"\sqrt{51}", True), (r"1*1 \approx 7, 234", "1,234", False),
+    ):  # fmt: skip
+        assert is_equivalent(answer, gold) == right, (answer, gold)
 
 
 def test_a_power_of_ten_is_a_number_where_the_gold_has_one():
