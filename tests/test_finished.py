@@ -109,6 +109,21 @@ def test_a_computation_that_is_rounded_counts_as_what_it_is_rounded_to():
         assert is_equivalent(answer, gold) == right, (answer, gold)
 
 
+JOINTS = r"""
+    ≈ | ≃ | ≅ | ∼ | ~ | ≡ | ≐ | ≒ | = | == | := | => | -> | → | ≤ | ≥ | < | > | ≠ | , | ; | : | or | / | %
+    \approx | \simeq | \cong | \sim | \equiv | \doteq | \to | \in | \le | \ne | about | is | i.e. | so
+    , about | which is about | (approximately | rounded to | which is approximately | ≈≈ | = ≈ | ~=
+"""
+
+
+@pytest.mark.parametrize("joint", forms(JOINTS))
+def test_nothing_written_behind_a_computation_makes_it_an_answer(joint):
+    for product in ("926*923", r"926 \times 923", "926*900 + 926*23", "1 = 926*923"):
+        for said in (f"{product} {joint} 8", f"{product}{joint}8", f"x = {product} {joint} 8.5"):
+            for response in (f"The answer is {said}", rf"\boxed{{{said}}}", f"#### {said}"):
+                assert not verify(response, "854698"), response
+
+
 def test_a_power_of_ten_is_a_number_where_the_gold_has_one():
     assert is_equivalent("10^{-5}", r"1\times 10^{-5}") and is_equivalent("10^5", "1e5")
     assert not is_equivalent("10^5", "100000")
