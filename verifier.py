@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from answers.comparison import Comparison, Exhausted
 from answers.extraction import DECLARED, find_answer, repeats_unclosed_gold
-from answers.finished import is_plain_number, rounded_to, unfinished
+from answers.finished import is_plain_number, result_of, unfinished
 from answers.latex import parse
 from answers.names import named_value
 from answers.patterns import pattern
@@ -89,9 +89,9 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
         undone = unfinished(left, right, listed=right != right_list)
         if undone is not None:
             return False, f"not finished: {undone}"
-        rounded = rounded_to(left, right)
-        if rounded is not None and not decide(rounded, gold)[0]:
-            return False, f"a computation that is not finished, and rounded to {rounded}"
+        result = result_of(left, right)
+        if result is not None and not decide(result, gold)[0]:
+            return False, f"the last side is not the gold: {result}"
     return compare_formulas(left, right, left_list, right_list)
 
 

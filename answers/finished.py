@@ -13,8 +13,8 @@ number is paid, with or without a unit:
     50\%                         a percentage
 
 Of a chain of equalities the last side counts: "311*641 = 199351" is finished, and
-"199351 = 311*641" is not.  In "311*641 \approx 8" the 8 counts, although what it rounds is right: a
-policy found that, too.  A number has one sign, and its brackets match.  Everything else is a
+"199351 = 311*641" is not.  In "311*641 \approx 8" it is the 8, although what is rounded there has
+the right value: a policy found that, too.  A number has one sign, and its brackets match.  Everything else is a
 computation that is left undone.  The grader of PRM800K (arXiv 2305.20050) has a rule of this kind.
 
 Where it stands: `verifier.py` asks these questions before it compares any values, and all of them
@@ -103,12 +103,12 @@ def unfinished(answer: str, gold: str, listed: bool = False) -> str | None:
     return next((side for side in undone if side is not None), None)
 
 
-def rounded_to(answer: str, gold: str) -> str | None:
-    r"""Return what an answer rounds a computation to, 8 for 311*641 \approx 8; None without one.
+def result_of(answer: str, gold: str) -> str | None:
+    r"""Return the last side alone where the side before it is no finished number; else None.
 
-    Of a list it is the last side of every item.
+    It is 8 in 311*641 \approx 8, and 19 in 3x + 4 = 19.  Of a list it is that of every item.
     """
-    items = _sides_by_item(answer) if r"\approx" in answer else []
+    items = _sides_by_item(LABEL.sub("", answer, count=1))
     if all(len(sides) == 1 or _is_finished(sides[-2], gold) for sides in items):
         return None
     return ", ".join(sides[-1].strip() for sides in items)

@@ -104,9 +104,16 @@ def test_a_computation_that_is_rounded_counts_as_what_it_is_rounded_to():
         (r"\sqrt{51} \approx 7.14", "7.14", True), (r"x = \sqrt{51} \approx 7.14", "7.14", True),
         (r"\sqrt{51} \approx 7", "7.14", False), (r"1/4 + 1/3 \approx 0.58", "7/12", False),
         (r"\frac{7}{12} \approx 0.58", "7/12", True), (r"x = 2.5 \approx 3", "2.5", True),
+        (r"\textbf{(C) }\frac{7}{12} \approx 0.58", "7/12", True), ("(C) 9*5 ≈ 8", "45", False),
         (r"\sqrt{51} \approx 7.14", r"\sqrt{51}", True), (r"1*1 \approx 7, 234", "1,234", False),
     ):  # fmt: skip
         assert is_equivalent(answer, gold) == right, (answer, gold)
+
+
+def test_an_equation_that_is_handed_back_is_not_its_solution():
+    for equation in ("3x+4=19", "2x = 10", "x-1 = 4", "19 = 3x+4", "x/5 = 1"):
+        assert not is_equivalent(equation, "x = 5") and not is_equivalent(equation, "5"), equation
+    assert all(is_equivalent(answer, "x = 5") for answer in ("x=5", "5", "x = 5.0", "5.0"))
 
 
 JOINTS = r"""
