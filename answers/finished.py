@@ -13,10 +13,10 @@ number is paid, with or without a unit:
     50\%                         a percentage
 
 Of a chain of equalities the last side counts: "311*641 = 199351" is finished, and
-"199351 = 311*641" is not.  So it is 8 in "311*641 \approx 8", although what is rounded there has the
-right value: a policy found that, too.  A number has one sign, and its brackets match.  Everything
-else is a computation that is left undone.  The grader of PRM800K (arXiv 2305.20050) has such a
-rule.
+"199351 = 311*641" is not.  So it is 8 in "311*641 \approx 8", although what is rounded there has
+the right value: a policy found that, too.  A number has one sign, and its brackets match.
+Everything else is a computation that is left undone.  The grader of PRM800K (arXiv 2305.20050) has
+a rule of this kind.
 
 Where it stands: `verifier.py` asks these questions before it compares any values, and all of them
 are about normalised texts.
