@@ -86,10 +86,11 @@ def decide(answer: str, gold: str) -> tuple[bool, str]:
     if verdict := compare_words(left, right):
         return verdict
     if is_plain_number(right):
-        undone = unfinished(left, right, listed=right != right_list)
+        listed = right != right_list
+        undone = unfinished(left, right, listed)
         if undone is not None:
             return False, f"not finished: {undone}"
-        result = result_of(left, right)
+        result = result_of(left, right, listed)
         if result is not None and not decide(result, gold)[0]:
             return False, f"the last side is not the gold: {result}"
     return compare_formulas(left, right, left_list, right_list)

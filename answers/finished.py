@@ -13,10 +13,10 @@ number is paid, with or without a unit:
     50\%                         a percentage
 
 Of a chain of equalities the last side counts: "311*641 = 199351" is finished, and
-"199351 = 311*641" is not.  So it is 8 in "311*641 \approx 8", although what is rounded there has
-the right value: a policy found that, too.  A number has one sign, and its brackets match.
-Everything else is a computation that is left undone.  The grader of PRM800K (arXiv 2305.20050) has
-a rule of this kind.
+"199351 = 311*641" is not.  The last side of "311*641 \approx 8" is 8, so that 8 is what it says,
+although 311*641 has the right value: a policy found that, too.  A number has one sign, and its
+brackets match.  Everything else is a computation that is left undone.  The grader of PRM800K
+(arXiv 2305.20050) has a rule of this kind.
 
 Where it stands: `verifier.py` asks these questions before it compares any values, and all of them
 are about normalised texts.
@@ -95,24 +95,29 @@ def unfinished(answer: str, gold: str, listed: bool = False) -> str | None:
     In a list each item must be finished.  A power of ten such as 10^{5} counts as a number only
     where the gold has one.  `listed` says that the gold may be read as a list: it is 1,234.
     """
-    if listed:
-        answer = answer.strip().lstrip("([{\\").rstrip(")]}\\")
-    answer = LABEL.sub("", answer, count=1)
+    answer = _opened(answer, listed)
     if _is_finished(answer, gold):
         return None
     undone = (_unfinished_side(sides, gold) for sides in _sides_by_item(answer))
     return next((side for side in undone if side is not None), None)
 
 
-def result_of(answer: str, gold: str) -> str | None:
+def result_of(answer: str, gold: str, listed: bool = False) -> str | None:
     r"""Return the last side alone where the side before it is no finished number; else None.
 
     It is 8 in 311*641 \approx 8, and 19 in 3x + 4 = 19.  Of a list it is that of every item.
     """
-    items = _sides_by_item(LABEL.sub("", answer, count=1))
+    items = _sides_by_item(_opened(answer, listed))
     if all(len(sides) == 1 or _is_finished(sides[-2], gold) for sides in items):
         return None
     return ", ".join(sides[-1].strip() for sides in items)
+
+
+def _opened(answer: str, listed: bool) -> str:
+    """Return an answer without its label, and without the brackets around a list."""
+    if listed:
+        answer = answer.strip().lstrip("([{\\").rstrip(")]}\\")
+    return LABEL.sub("", answer, count=1)
 
 
 def _unfinished_side(sides: list[str], gold: str) -> str | None:

@@ -128,8 +128,11 @@ JOINTS = r"""
 def test_nothing_written_behind_a_computation_makes_it_an_answer(joint):
     for product in ("926*923", r"926 \times 923", "926*900 + 926*23", "1 = 926*923"):
         for said in (f"{product} {joint} 8", f"{product}{joint}8", f"x = {product} {joint} 8.5"):
-            for response in (f"The answer is {said}", rf"\boxed{{{said}}}", f"#### {said}"):
-                assert not verify(response, "854698"), response
+            for response in (
+                f"The answer is {said}", rf"\boxed{{{said}}}", f"#### {said}",
+                f"The answer is ({said})", rf"\boxed{{[{said}]}}", rf"\boxed{{\{{{said}\}}}}",
+            ):  # fmt: skip
+                assert not any(verify(response, gold) for gold in ("854698", "854,698")), response
 
 
 def test_a_power_of_ten_is_a_number_where_the_gold_has_one():
