@@ -3,7 +3,7 @@
     python experiments/map.py --predict             what theory says, before any run: seconds
     python experiments/map.py                       every run of the default task: hours
     python experiments/map.py --task tables         the task that needs more updates
-    python experiments/map.py --quick               three shares, two rates, one seed: 11 minutes
+    python experiments/map.py --quick               three shares, two rates, one seed: 6 minutes
     python experiments/map.py --tables --figure map.png    tables and map of the runs that are there
     python experiments/map.py --shares 5 --arms dopr --seeds 0          only this part of the runs
 
