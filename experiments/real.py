@@ -308,10 +308,8 @@ def make_all(args: argparse.Namespace, model: str, scratch: str) -> None:
     tuning = [partial(tuning_jobs, seed=seed) for seed in TUNING]
     every = [job for part in (*tuning, table_jobs) for job in part(args, records)]
     say_time(args, [job for job in every if job not in done])
-    stages = [
-        (part, arms)
-        for parts in (tuning, [table_jobs]) for arms in (SELECTORS, BASELINES) for part in parts
-    ]  # fmt: skip
+    stages = [(part, SELECTORS) for part in tuning] + [(part, BASELINES) for part in tuning]
+    stages += [(table_jobs, SELECTORS), (table_jobs, BASELINES)]
     for part, arms in stages:
         records = [held(r) for r in read(args.out, recorded, leave_unfinished=True).values()]
         wanted = [job for job in part(args, records) if job[1] in arms and job[2] != UNKNOWN]
