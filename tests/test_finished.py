@@ -97,7 +97,7 @@ def test_what_is_not_finished_is_paid_for_no_number(form):
 
 
 def test_a_computation_that_is_rounded_counts_as_what_it_is_rounded_to():
-    """SmolLM2 found this: paid for "The answer is 926*923 ≈8", it began to repeat the question."""
+    """SmolLM2 found this: it was paid for "The answer is 926*923 ≈8"."""
     for answer, gold, right in (
         ("926*923 ≈8", "854698", False), ("926*923 ≈ 854698", "854698", True),
         ("926*923 ≈ 854700", "854698", False), (r"x = 926*923 \approx 8", "854698", False),
